@@ -1,0 +1,38 @@
+# Shorthand only: `go test ./...` needs none of it.
+.PHONY: build quick check test race fuzz chaos mutants bench bench-gateway cover
+
+KILLS ?= 10000
+SECONDS ?= 120
+
+build: ## a stripped binary, bin/berth
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/berth ./cmd/berth
+
+quick: ## what a commit should pass
+	.ci/run quick
+
+check: ## everything, as in CI
+	.ci/run
+
+test:
+	go test ./...
+
+race:
+	GORACE=atexit_sleep_ms=0 go test -race ./...
+
+fuzz: ## every fuzz target, SECONDS in all
+	.ci/fuzz.sh $(SECONDS)
+
+chaos: ## the kill loop: every named point once, then KILLS at random
+	BERTH_CHAOS_KILLS=$(KILLS) go test -tags failpoint -v -count=1 -timeout 3h ./internal/chaos
+
+mutants: ## break a promise on purpose; a test must notice
+	.ci/mutants.sh
+
+bench: ## the figures of docs/benchmarks.md
+	go test -run '^$$' -bench . -benchtime 1x -timeout 30m ./internal/bench
+
+bench-gateway: ## those of the gateway; BERTH_BENCH_MCPBENCH names the yardstick
+	go test -v -run '^$$' -bench Gateway -benchtime 1x -timeout 30m ./internal/bench
+
+cover:
+	go test -coverpkg=./... -coverprofile=cover.out ./... && go tool cover -func=cover.out | tail -1

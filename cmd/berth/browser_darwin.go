@@ -1,0 +1,4 @@
+package main
+
+// systemBrowser opens the URL that follows.
+func systemBrowser() []string { return []string{"/usr/bin/open"} }

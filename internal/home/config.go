@@ -1,0 +1,194 @@
+package home
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"time"
+
+	"github.com/berth-run/berth"
+)
+
+// Config is berth.toml: what holds for all servers. A key that is not set is
+// the zero value, or nil where that would say something.
+type Config struct {
+	Registry struct {
+		URL      string
+		CacheTTL time.Duration
+	}
+	Runtime struct {
+		// AutoRestart is the default of berth.auto-restart.
+		AutoRestart         *bool
+		HealthCheckInterval time.Duration
+		LogLevel            string
+		// MaxServers is how many servers may run at once; 0 is no limit.
+		MaxServers int
+	}
+	Security struct {
+		DefaultTrustLevel string
+		AuditEnabled      *bool
+		SandboxEnabled    *bool
+		// Audit is the default of berth.audit.
+		Audit string
+		// SecretBackend is where the key of the secret store is to be.
+		SecretBackend string
+		// ToolChanges is one of ToolChanges….
+		ToolChanges string
+	}
+	Clients struct {
+		AutoLink *bool
+	}
+	Gateway struct {
+		// NameMost is how long names of tools may be where servers share an address;
+		// 0 is the default.
+		NameMost int
+	}
+	Telemetry struct {
+		// OTLPEndpoint is the URL of a collector that calls are told to; "" is none.
+		OTLPEndpoint string
+	}
+}
+
+// The bounds of name_max. The longer is that of the revision of 2025-11-25 of MCP on
+// names of tools; in the shorter a prefix has its place, and what tells names apart.
+const (
+	nameLeast   = 32
+	nameLongest = 128
+)
+
+// The values of tool_changes, and of berth.tool-changes.
+const (
+	// ToolChangesWithhold: a tool that is not what was approved is not listed, and its
+	// calls are refused, until it is.
+	ToolChangesWithhold = "withhold"
+	// ToolChangesAllow: what a server lists is not compared.
+	ToolChangesAllow = "allow"
+)
+
+// configFile is the form of berth.toml.
+type configFile struct {
+	Registry struct {
+		URL      string `toml:"url"`
+		CacheTTL any    `toml:"cache_ttl"`
+	} `toml:"registry"`
+	Runtime struct {
+		AutoRestart         *bool  `toml:"auto_restart"`
+		HealthCheckInterval any    `toml:"health_check_interval"`
+		LogLevel            string `toml:"log_level"`
+		MaxServers          uint32 `toml:"max_servers"`
+	} `toml:"runtime"`
+	Security struct {
+		DefaultTrustLevel string `toml:"default_trust_level"`
+		AuditEnabled      *bool  `toml:"audit_enabled"`
+		SandboxEnabled    *bool  `toml:"sandbox_enabled"`
+		Audit             string `toml:"audit"`
+		SecretBackend     string `toml:"secret_backend"`
+		ToolChanges       string `toml:"tool_changes"`
+	} `toml:"security"`
+	Clients struct {
+		AutoLink *bool `toml:"auto_link"`
+	} `toml:"clients"`
+	Gateway struct {
+		NameMost *int `toml:"name_max"`
+	} `toml:"gateway"`
+	Telemetry struct {
+		OTLPEndpoint string `toml:"otlp_endpoint"`
+	} `toml:"telemetry"`
+}
+
+// ConfigPath returns the path of berth.toml.
+func (h *Home) ConfigPath() string { return h.path("berth.toml") }
+
+// ReadConfig returns what berth.toml says, nothing if there is none, and a
+// warning with its line for each key that nobody knows.
+func (h *Home) ReadConfig() (c Config, warnings []string, err error) {
+	path := h.ConfigPath()
+	doc, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Config{}, nil, nil
+	}
+	if err != nil {
+		return Config{}, nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	return decodeConfig(path, doc)
+}
+
+func decodeConfig(file string, doc []byte) (c Config, warnings []string, err error) {
+	var f configFile
+	if err := decodeUsersTOML(file, doc, &f); err != nil {
+		return Config{}, nil, err
+	}
+	for _, d := range []struct {
+		table, key string
+		value      any
+		into       *time.Duration
+	}{
+		{"registry", "cache_ttl", f.Registry.CacheTTL, &c.Registry.CacheTTL},
+		{"runtime", "health_check_interval", f.Runtime.HealthCheckInterval, &c.Runtime.HealthCheckInterval},
+	} {
+		var ok bool
+		if *d.into, ok = duration(d.value); !ok {
+			return Config{}, nil, fmt.Errorf("%w: %s: [%s] %s is neither a number of seconds nor a duration such as \"1h\"",
+				berth.ErrBadConfig, atLine(file, lineOf(doc, d.table, d.key)), d.table, d.key)
+		}
+	}
+	c.Registry.URL = f.Registry.URL
+	c.Runtime.AutoRestart = f.Runtime.AutoRestart
+	c.Runtime.LogLevel = f.Runtime.LogLevel
+	c.Runtime.MaxServers = int(f.Runtime.MaxServers)
+	c.Security.DefaultTrustLevel = f.Security.DefaultTrustLevel
+	c.Security.AuditEnabled = f.Security.AuditEnabled
+	c.Security.SandboxEnabled = f.Security.SandboxEnabled
+	c.Clients.AutoLink = f.Clients.AutoLink
+	c.Telemetry.OTLPEndpoint = f.Telemetry.OTLPEndpoint
+	switch c.Security.Audit = f.Security.Audit; c.Security.Audit {
+	case "", AuditGrouped, AuditStrict:
+	default:
+		return Config{}, nil, fmt.Errorf("%w: %s: [security] audit is neither %s nor %s",
+			berth.ErrBadConfig, atLine(file, lineOf(doc, "security", "audit")), AuditGrouped, AuditStrict)
+	}
+	c.Security.SecretBackend = f.Security.SecretBackend
+	switch c.Security.ToolChanges = f.Security.ToolChanges; c.Security.ToolChanges {
+	case "", ToolChangesWithhold, ToolChangesAllow:
+	default:
+		return Config{}, nil, fmt.Errorf("%w: %s: [security] tool_changes is neither %s nor %s",
+			berth.ErrBadConfig, atLine(file, lineOf(doc, "security", "tool_changes")), ToolChangesWithhold, ToolChangesAllow)
+	}
+	if most := f.Gateway.NameMost; most != nil {
+		if *most < nameLeast || *most > nameLongest {
+			return Config{}, nil, fmt.Errorf("%w: %s: [gateway] name_max is not between %d and %d",
+				berth.ErrBadConfig, atLine(file, lineOf(doc, "gateway", "name_max")), nameLeast, nameLongest)
+		}
+		c.Gateway.NameMost = *most
+	}
+	return c, unknownKeys(file, doc, &f), nil
+}
+
+// duration reads seconds as a number, also in quotes, or a duration such as
+// "1h"; nil is 0.
+func duration(value any) (time.Duration, bool) {
+	const most = int64(1<<63-1) / int64(time.Second)
+	var d time.Duration
+	switch v := value.(type) {
+	case nil:
+		return 0, true
+	case int64:
+		if v > most {
+			return 0, false
+		}
+		d = time.Duration(v) * time.Second
+	case string:
+		if n, err := strconv.ParseInt(v, 10, 64); err == nil {
+			return duration(n)
+		}
+		parsed, err := time.ParseDuration(v)
+		if err != nil {
+			return 0, false
+		}
+		d = parsed
+	default:
+		return 0, false
+	}
+	return d, d >= 0
+}

@@ -1,0 +1,3 @@
+package home
+
+func organisationPolicy() string { return "/Library/Application Support/Berth/policy.toml" }

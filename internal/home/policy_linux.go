@@ -1,0 +1,3 @@
+package home
+
+func organisationPolicy() string { return "/etc/berth/policy.toml" }

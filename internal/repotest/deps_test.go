@@ -1,0 +1,110 @@
+package repotest
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite deps.txt")
+
+const depsHead = `# The modules that the command links, and on which systems. A test holds this
+# list; after a change that docs/decisions explains:
+#   go test ./internal/repotest -run Deps -update
+`
+
+// TestDeps: what the command links is listed in deps.txt, and each module of it
+// has a page in docs/decisions that names it.
+func TestDeps(t *testing.T) {
+	linked := map[string][]string{}
+	for _, goos := range systems {
+		for _, p := range list(t, goos, "-deps", "./cmd/berth") {
+			if p.Module == nil || p.Module.Path == module {
+				continue
+			}
+			if m := p.Module.Path; !slices.Contains(linked[m], goos) {
+				linked[m] = append(linked[m], goos)
+			}
+		}
+	}
+	var b strings.Builder
+	b.WriteString(depsHead)
+	for _, m := range slices.Sorted(maps.Keys(linked)) {
+		fmt.Fprintf(&b, "%-40s %s\n", m, strings.Join(linked[m], " "))
+	}
+	path := filepath.Join(root(t), "deps.txt")
+	if *update {
+		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := read(t, "deps.txt"); got != b.String() {
+		t.Errorf("deps.txt does not list what ./cmd/berth links. It says:\n%sand should say:\n%s", got, b.String())
+	}
+	undecided(t, slices.Sorted(maps.Keys(linked)))
+}
+
+// TestDirectRequirements: each module that go.mod requires for our own imports,
+// those of tests included, has a page in docs/decisions.
+func TestDirectRequirements(t *testing.T) {
+	var direct []string
+	for _, goos := range systems {
+		for _, p := range list(t, goos, "-deps", "-test", "./...") {
+			if p.Module == nil || p.Module.Path != module {
+				continue
+			}
+			for _, to := range p.Imports {
+				to = strings.Fields(to)[0] // what follows says for which test it is built
+				first, _, _ := strings.Cut(to, "/")
+				if strings.Contains(first, ".") && to != module && !strings.HasPrefix(to, module+"/") {
+					direct = append(direct, to)
+				}
+			}
+		}
+	}
+	slices.Sort(direct)
+	undecided(t, slices.Compact(direct))
+}
+
+// undecided fails for each module, or package of one, that no page of
+// docs/decisions names in backquotes.
+func undecided(t *testing.T, paths []string) {
+	t.Helper()
+	var named []string
+	for _, page := range files(t, ".md") {
+		if strings.HasPrefix(page, "docs/decisions/") {
+			named = append(named, codeSpans(read(t, page))...)
+		}
+	}
+	for _, path := range paths {
+		if !slices.ContainsFunc(named, func(m string) bool { return path == m || strings.HasPrefix(path, m+"/") }) {
+			t.Errorf("no page of docs/decisions names `%s`: a dependency costs a page", path)
+		}
+	}
+}
+
+// TestShimIsInitialisedEarly: a process becomes a shim while its program is
+// initialised, which goes by import path among the packages whose own imports
+// are done. So of what the shim imports nothing may come late, or the rest of
+// the program would be initialised in every shim. Package net does come late, for the
+// sake of confined servers; docs/benchmarks.md has what that costs. Package regexp is
+// early, and yet each expression costs each shim as much as all the rest.
+func TestShimIsInitialisedEarly(t *testing.T) {
+	for _, goos := range []string{"linux", "darwin"} {
+		packages := list(t, goos, "-deps", "./internal/shim")
+		if len(packages) < 2 {
+			t.Fatalf("%s: go list found %d packages", goos, len(packages))
+		}
+		late := []string{"weak", "vendor/golang.org/x/net/dns/dnsmessage"}
+		for _, p := range packages {
+			if p.ImportPath == "regexp" || p.ImportPath > "unsafe" && !slices.Contains(late, p.ImportPath) {
+				t.Errorf("%s: internal/shim needs %s", goos, p.ImportPath)
+			}
+		}
+	}
+}

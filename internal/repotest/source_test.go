@@ -1,0 +1,74 @@
+package repotest
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestOneInit: package initialisation does no work, but for the one init that
+// turns the program into a shim before anything else runs.
+func TestOneInit(t *testing.T) {
+	var where []string
+	eachFile(t, func(file string, f *ast.File) {
+		for _, decl := range f.Decls {
+			if fn, ok := decl.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
+				where = append(where, file)
+			}
+		}
+	})
+	if len(where) != 1 || path.Dir(where[0]) != "internal/shim" {
+		t.Errorf("init functions in %v; there is to be one, in internal/shim", where)
+	}
+}
+
+// TestNoWaivers: a linter's complaint is answered in the code, not silenced.
+func TestNoWaivers(t *testing.T) {
+	eachFile(t, func(file string, f *ast.File) {
+		for _, group := range f.Comments {
+			for _, c := range group.List {
+				if strings.HasPrefix(c.Text, "//lint:") || strings.HasPrefix(c.Text, "//nolint") {
+					t.Errorf("%s silences a linter: %s", file, c.Text)
+				}
+			}
+		}
+	})
+}
+
+// TestPackagesSayWhatTheyAre: every package has a comment.
+func TestPackagesSayWhatTheyAre(t *testing.T) {
+	comments := map[string]int{}
+	eachFile(t, func(file string, f *ast.File) {
+		dir := path.Dir(file)
+		comments[dir] += 0
+		// An external test package has no comment of its own.
+		if f.Doc != nil && !strings.HasSuffix(f.Name.Name, "_test") {
+			comments[dir]++
+		}
+	})
+	for dir, n := range comments {
+		if n == 0 {
+			t.Errorf("%s has no package comment", dir)
+		}
+	}
+}
+
+// eachFile parses every Go file of the repository, tests and all systems.
+func eachFile(t *testing.T, visit func(file string, f *ast.File)) {
+	t.Helper()
+	top := root(t)
+	fset := token.NewFileSet()
+	for _, file := range files(t, ".go") {
+		f, err := parser.ParseFile(fset, filepath.Join(top, filepath.FromSlash(file)), nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			t.Error(fmt.Errorf("parse: %w", err))
+			continue
+		}
+		visit(file, f)
+	}
+}
