@@ -290,6 +290,9 @@ const (
 	// taken back.
 	ActionTokenCreate = "token-create"
 	ActionTokenRevoke = "token-revoke"
+	// ActionCallerRefused: somebody who showed no token that works was not let in. One
+	// record stands for many; the detail says how many.
+	ActionCallerRefused = "caller-refused"
 	// ActionAuditRepaired: a fragment at the end of the trail was closed.
 	ActionAuditRepaired = "audit-repaired"
 	// ActionAuditGap: records before this one could not be written in time.

@@ -49,7 +49,10 @@ what the client calls itself, up to the first blank, such as claude-ai, which
 nobody has checked; where it says nothing, who it is, such as uid:1000. --tool
 takes a name, or a pattern in which * is any text without a slash, ? one
 character, and [a-z] one of these. --outcome takes one of
-` + strings.Join(auditOutcomes(), ", ") + `.
+` + strings.Join(auditOutcomes(), ", ") + `;
+refused shows callers that were not let in, too, for want of a token that works.
+Of these the first is on record at once, and how many followed within a minute
+after that.
 
 -f prints what there is, and then each record as it is written, until Ctrl-C.
 
@@ -112,7 +115,7 @@ func auditActions() []string {
 		berth.ActionStart, berth.ActionStop, berth.ActionRestart, berth.ActionExit, berth.ActionAutoRestart,
 		berth.ActionPolicyDenied, berth.ActionAdd, berth.ActionRemove, berth.ActionConfig, berth.ActionPermissions, berth.ActionPolicy, berth.ActionLogin, berth.ActionLogout, berth.ActionToolCall, berth.ActionToolCallDenied, berth.ActionResourceRenamed,
 		berth.ActionProxyStart, berth.ActionProxyEnd, berth.ActionProxyError, berth.ActionRenew, berth.ActionHung, berth.ActionUpgrade,
-		berth.ActionTokenCreate, berth.ActionTokenRevoke, berth.ActionAuditRepaired, berth.ActionAuditGap,
+		berth.ActionTokenCreate, berth.ActionTokenRevoke, berth.ActionCallerRefused, berth.ActionAuditRepaired, berth.ActionAuditGap,
 	}
 }
 

@@ -168,7 +168,20 @@ func TestCallersNeedTokens(t *testing.T) {
 	if _, body := g.raw(post(path+"?x="+ide, "")); !strings.Contains(body, "berth token revoke") {
 		t.Errorf("a token in a URL: %s", body)
 	}
-	if text := g.say.String() + g.berth("audit", "--json"); strings.Contains(text, home.TokenPrefix) {
+	// Each way in which it is tried is on record, and no caller can fill the trail.
+	said := g.berth("audit", "--outcome", "refused")
+	for _, detail := range []string{
+		"no token was shown, from 127.0.0.1\n", "the token is not known, was revoked, or is none of Berth's, from 127.0.0.1\n",
+		"the token of \"expired\" has expired, from 127.0.0.1\n", "a token stood in the URL, from 127.0.0.1\n",
+	} {
+		if !strings.Contains(said, detail) {
+			t.Errorf("on record is not %q:\n%s", detail, said)
+		}
+	}
+	if n := strings.Count(said, " "+berth.ActionCallerRefused+" "); n < 4 || n > 12 {
+		t.Errorf("%d records of some 30 callers that were refused:\n%s", n, said)
+	}
+	if text := g.say.String() + said + g.berth("audit", "--json"); strings.Contains(text, home.TokenPrefix) {
 		t.Errorf("a token is said:\n%s", text)
 	}
 }

@@ -34,6 +34,7 @@ type entrance struct {
 	door   Door
 	passer bool // from the gateway before this one
 	conn   net.Conn
+	guest  *guest // nil: nobody counts the connection
 }
 
 // entranceKey is the key of the entrance in the context of a connection.
@@ -55,6 +56,10 @@ var (
 // which clients look for an OAuth server among it, is 404 to everyone.
 func (g *Gateway) admit(w http.ResponseWriter, r *http.Request) (by *http.Request, done func(), ok bool) {
 	in := entranceOf(r)
+	if err := in.guest.room(); err != nil {
+		turnAway(w, r, http.StatusServiceUnavailable, err)
+		return nil, nil, false
+	}
 	who := callerIn(r.Context())
 	if whom, ok := passedOn(r); ok {
 		who = whom
@@ -69,16 +74,21 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request) (by *http.Reques
 	var visit *visitByToken
 	if in.door.Tokens != nil {
 		if _, pattern := g.mux.Handler(r); pattern == "" || pattern == healthz {
+			w.Header().Set("Connection", "close") // a stranger's
 			return r, func() {}, true
 		}
 		var err error
 		if who, visit, err = g.byToken(in.door.Tokens, r); err != nil {
-			g.refuseCaller(w, r, err)
+			g.refuseCaller(w, r, who.Client, err)
 			return nil, nil, false
 		}
 	}
 	if who.Principal == "" {
 		refuse(w, http.StatusForbidden, errNobody.Error())
+		return nil, nil, false
+	}
+	if err := in.guest.is(who.Principal); err != nil {
+		turnAway(w, r, http.StatusTooManyRequests, err)
 		return nil, nil, false
 	}
 	// From here on nobody can pass it on.
@@ -97,7 +107,8 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request) (by *http.Reques
 	return r, done, true
 }
 
-// byToken returns who a request is from by its token.
+// byToken returns who a request is from by its token. With an error, it returns only
+// whose token it was, if that is known.
 func (g *Gateway) byToken(book *home.TokenBook, r *http.Request) (Caller, *visitByToken, error) {
 	if tokenInURL(r.URL) {
 		return Caller{}, nil, errTokenInURL
@@ -109,7 +120,7 @@ func (g *Gateway) byToken(book *home.TokenBook, r *http.Request) (Caller, *visit
 	v := &visitByToken{book: book, sum: home.SumOf(token)}
 	t, err := book.Find(v.sum)
 	if err != nil {
-		return Caller{}, nil, err
+		return Caller{Client: t.Name}, nil, err
 	}
 	return Caller{Principal: "token:" + t.Name, Client: t.Name, Profile: t.Profile}, v, nil
 }
@@ -119,8 +130,9 @@ var errTokenInURL = errors.New("a token in a URL ends up in logs and histories: 
 // refuseCaller answers who is not let in. "The response MUST include the HTTP
 // WWW-Authenticate response header field" (RFC 6750 §3), here without the metadata of
 // a server that gives tokens: there is none, and a client is not to look for it.
-func (g *Gateway) refuseCaller(w http.ResponseWriter, r *http.Request, why error) {
+func (g *Gateway) refuseCaller(w http.ResponseWriter, r *http.Request, whose string, why error) {
 	unread(w, r)
+	w.Header().Set("Connection", "close") // a stranger's holds a descriptor
 	const remedy = "; `berth token create NAME` makes one, and the client sends it as the header Authorization: Bearer TOKEN"
 	status, text, kind := http.StatusUnauthorized, why.Error(), refusedBad
 	switch {
@@ -142,6 +154,7 @@ func (g *Gateway) refuseCaller(w http.ResponseWriter, r *http.Request, why error
 		status, text = http.StatusServiceUnavailable, "the tokens of this home cannot be read; what berth up prints says why"
 	}
 	g.refused[kind].Add(1)
+	g.refusals.note(refusedCaller{why: kind, from: addressOf(r), name: whose})
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}

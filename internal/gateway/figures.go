@@ -134,6 +134,10 @@ func eachOutcome(all []*server, fn func(s *server, outcome string, h *metrics.Hi
 
 func (g *Gateway) ownFigures(p *metrics.Page, conns int) {
 	p.One("berth_connections", metrics.Gauge, "Connections of clients.", float64(conns))
+	p.Family("berth_connections_refused_total", metrics.Counter, "Connections that there was no room for, by why.")
+	for i := range noRooms {
+		p.Sample(float64(g.turned[i].Load()), "reason", i.String())
+	}
 	p.One("berth_sessions", metrics.Gauge, "Sessions of clients of MCP up to 2025-11-25.", float64(g.sessions.Load()))
 	p.Family("berth_streams", metrics.Gauge, "Streams of events that clients listen to: of a session, of the transport of 2024-11-05, subscriptions/listen.")
 	p.Sample(float64(g.streams.session.Load()), "kind", "session")

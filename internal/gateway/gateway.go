@@ -125,6 +125,9 @@ type Options struct {
 	// WriteWait is how long a client of events may take for the next bytes, 30 s if it
 	// is 0.
 	WriteWait time.Duration
+	// Conns bounds the connections of one listener; 0 is connsMost, or what the limit on
+	// open files lets there be.
+	Conns int
 	// Log receives what no client can be told; nil discards it.
 	Log *slog.Logger
 }
@@ -152,6 +155,8 @@ type Gateway struct {
 	listens  atomic.Int64
 	streams  struct{ session, sse atomic.Int64 } // that clients listen to
 	refused  [refusals]atomic.Uint64             // who was not let in, by why
+	refusals *refusedCallers
+	turned   [noRooms]atomic.Uint64 // connections that were closed or refused, by why
 	began    time.Time
 	starts   *starts
 	visits   visits
@@ -186,11 +191,12 @@ func New(o Options) (*Gateway, error) {
 	g.visits = visits{open: map[*visitByToken]struct{}{}, wake: make(chan struct{}, 1)}
 	g.o.WriteWait = cmp.Or(o.WriteWait, writeTimeout)
 	g.o.HeaderWait, g.o.BodyWait = cmp.Or(o.HeaderWait, headerWait), cmp.Or(o.BodyWait, bodyWait)
+	g.o.Conns = cmp.Or(o.Conns, connsFor(openFiles()))
 	g.o.HelloWait, g.o.ListWait = cmp.Or(o.HelloWait, helloWait), cmp.Or(o.ListWait, listWait)
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
-	g.journal = o.Home.AuditJournal()
+	g.journal, g.refusals = o.Home.AuditJournal(), g.newRefusedCallers()
 	g.ctx, g.stop = context.WithCancelCause(context.Background())
 	g.mux = g.routes()
 	g.ledger = openLedger(o.Home, g.log, o.Heir)
@@ -261,18 +267,20 @@ func (g *Gateway) ServePassed(ctx context.Context, l net.Listener, d Door) error
 }
 
 func (g *Gateway) serve(ctx context.Context, l net.Listener, d Door, passer bool) error {
+	hall := newHall(g.o.Conns, &g.turned)
 	srv := &http.Server{
 		Handler:           g,
 		ReadHeaderTimeout: g.o.HeaderWait,
 		IdleTimeout:       5 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
-		ConnState: func(_ net.Conn, state http.ConnState) {
+		ConnState: func(c net.Conn, state http.ConnState) {
 			switch state {
 			case http.StateNew:
 				g.connected(1)
 			case http.StateClosed:
 				g.connected(-1)
+				hall.leave(c)
 			}
 		},
 		BaseContext: func(net.Listener) context.Context { return g.ctx },
@@ -282,7 +290,13 @@ func (g *Gateway) serve(ctx context.Context, l net.Listener, d Door, passer bool
 				g.log.Warn("refused a connection", "error", err)
 				c.Close()
 			}
-			return withCaller(context.WithValue(ctx, entranceKey{}, entrance{d, passer, c}), caller)
+			in := entrance{door: d, passer: passer, conn: c}
+			if !passer { // who passes a request on has counted it
+				if in.guest = hall.enter(c, d.Tokens != nil); in.guest == nil {
+					shut(c)
+				}
+			}
+			return withCaller(context.WithValue(ctx, entranceKey{}, in), caller)
 		},
 	}
 	stop := context.AfterFunc(ctx, func() {

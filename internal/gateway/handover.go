@@ -444,6 +444,7 @@ func (g *Gateway) handover(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer g.connected(-1)
+	defer entranceOf(r).guest.leave()
 	head := "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + HandoverProtocol + "\r\n\r\n"
 	if _, err := conn.Write([]byte(head)); err != nil {
 		conn.Close()

@@ -73,6 +73,7 @@ func (g *Gateway) lines(w http.ResponseWriter, r *http.Request, s *server) {
 		return
 	}
 	defer g.connected(-1)
+	defer entranceOf(r).guest.leave()
 	defer conn.Close()
 	head := "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + LinesProtocol + "\r\n"
 	session, release := s.vacant(r.Header.Get(headerSession), callerIn(r.Context()))

@@ -20,9 +20,10 @@ type AuditFilter struct {
 	// last written before that not be read, what is wrong with them included.
 	Since  time.Time
 	Recent bool
-	// Client, Tool and Outcome leave out what is no record of a call. Client is the
-	// name that CallerName returns; Tool is a pattern of path.Match, and one that is
-	// malformed chooses nothing.
+	// Client, Tool and Outcome leave out what is no record of a call, but for callers
+	// that were refused, whose outcome that is. Client is the name that CallerName
+	// returns; Tool is a pattern of path.Match, and one that is malformed chooses
+	// nothing.
 	Client  string
 	Tool    string
 	Outcome berth.CallOutcome
@@ -42,8 +43,9 @@ func CallerName(c berth.Call) string {
 }
 
 // wantsCall says whether the filter chooses a record by its call, if it has one.
-func (f AuditFilter) wantsCall(c *berth.Call) bool {
-	if f.Client == "" && f.Tool == "" && f.Outcome == "" {
+func (f AuditFilter) wantsCall(rec berth.Record) bool {
+	c := rec.Call
+	if f.Client == "" && f.Tool == "" && (f.Outcome == "" || f.Outcome == berth.CallRefused && rec.Action == berth.ActionCallerRefused) {
 		return true
 	}
 	if c == nil || f.Client != "" && f.Client != CallerName(*c) || f.Outcome != "" && f.Outcome != c.Outcome {
@@ -57,7 +59,7 @@ func (f AuditFilter) wantsCall(c *berth.Call) bool {
 }
 
 func (f AuditFilter) wants(rec berth.Record) bool {
-	if f.Server != "" && f.Server != berth.ServerOf(rec.Server) || f.Action != "" && f.Action != rec.Action || !f.wantsCall(rec.Call) {
+	if f.Server != "" && f.Server != berth.ServerOf(rec.Server) || f.Action != "" && f.Action != rec.Action || !f.wantsCall(rec) {
 		return false
 	}
 	if rec.Time.IsZero() {

@@ -424,12 +424,13 @@ func TestAuditFilterCalls(t *testing.T) {
 		call("read", "laptop", "claude-ai 1.0", berth.CallDone),
 		call("write", "", "claude-ai 1.0", berth.CallFailed),
 		call("write_all", "", "", berth.CallRefused),
-		berth.Record{Server: "s", Action: berth.ActionToolCallDenied, Call: &berth.Call{Tool: "rm", Caller: "laptop", Outcome: berth.CallRefused}})
+		berth.Record{Server: "s", Action: berth.ActionToolCallDenied, Call: &berth.Call{Tool: "rm", Caller: "laptop", Outcome: berth.CallRefused}},
+		berth.Record{Action: berth.ActionCallerRefused, Detail: "no token was shown"})
 	for _, test := range []struct {
 		filter AuditFilter
 		want   string
 	}{
-		{AuditFilter{}, "[start read write write_all rm]"},
+		{AuditFilter{}, "[start read write write_all rm caller-refused]"},
 		{AuditFilter{Client: "laptop"}, "[read rm]"},
 		{AuditFilter{Client: "claude-ai"}, "[write]"}, // what Berth knows it by comes first
 		{AuditFilter{Client: "claude-ai 1.0"}, "[]"},
@@ -438,7 +439,10 @@ func TestAuditFilterCalls(t *testing.T) {
 		{AuditFilter{Tool: "write*"}, "[write write_all]"},
 		{AuditFilter{Tool: "write"}, "[write]"},
 		{AuditFilter{Tool: "["}, "[]"},
-		{AuditFilter{Outcome: berth.CallRefused}, "[write_all rm]"},
+		{AuditFilter{Outcome: berth.CallRefused}, "[write_all rm caller-refused]"},
+		{AuditFilter{Outcome: berth.CallDone}, "[read]"},
+		{AuditFilter{Outcome: berth.CallRefused, Tool: "*"}, "[write_all rm]"},
+		{AuditFilter{Outcome: berth.CallRefused, Server: "s"}, "[write_all rm]"},
 		{AuditFilter{Outcome: berth.CallRefused, Client: "laptop"}, "[rm]"},
 		{AuditFilter{Outcome: berth.CallRefused, Action: berth.ActionToolCall}, "[write_all]"},
 		{AuditFilter{Tool: "*", Server: "other"}, "[]"},
