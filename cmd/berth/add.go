@@ -285,7 +285,9 @@ func (a *app) add(ctx context.Context, name string, command []string, o addOptio
 	}
 	// A new definition of an enabled server is an enabled server.
 	server.Settings.Autostart = old.Settings.Autostart
-	put := func() error { return s.home.WriteServer(server, o.replace) }
+	put := func() error {
+		return s.home.WriteServerIf(server, o.replace, func() error { return s.freePrefix(server) })
+	}
 	if want != nil {
 		write := put
 		put = func() error { return s.fetch(ctx, &server, *want, o.scripts, write) }

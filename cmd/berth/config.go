@@ -94,14 +94,7 @@ func (a *app) config(ctx context.Context, name string, set, unset []string, asJS
 		return err
 	}
 	if change {
-		for _, p := range pairs {
-			if p.key != "berth.prefix" {
-				continue
-			}
-			if other := s.prefixOf(p.value, name); other != "" {
-				return berth.WithHint(fmt.Errorf("%w: berth.prefix: %q is that of server %q", berth.ErrBadConfig, p.value, other), "prefixes tell the tools of servers apart: choose another")
-			}
-		}
+		prefixed := slices.Contains(unset, "berth.prefix") || slices.ContainsFunc(pairs, func(p pair) bool { return p.key == "berth.prefix" })
 		var done []string
 		err := s.home.UpdateServer(name, func(server *home.Server) error {
 			if server.Config == nil {
@@ -119,7 +112,10 @@ func (a *app) config(ctx context.Context, name string, set, unset []string, asJS
 					s.ui.note("%s was not set", key)
 				}
 			}
-			return nil
+			if !prefixed {
+				return nil
+			}
+			return s.freePrefix(*server)
 		})
 		if err != nil {
 			return err

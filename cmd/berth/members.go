@@ -73,10 +73,10 @@ func prefixAmong(name string, sharing home.Sharing) string {
 
 // prefixOf is the server, besides one, whose prefix that is; "" if it is free. One
 // whose file is broken has none.
-func (s *site) prefixOf(prefix, besides string) string {
+func (s *site) prefixOf(prefix, besides string) (string, error) {
 	names, err := s.installed()
 	if err != nil {
-		return ""
+		return "", err
 	}
 	for _, name := range names {
 		server, err := s.home.ReadServer(name)
@@ -84,10 +84,26 @@ func (s *site) prefixOf(prefix, besides string) string {
 			continue
 		}
 		if sharing, err := server.Sharing(); err == nil && prefixAmong(name, sharing) == prefix {
-			return name
+			return name, nil
 		}
 	}
-	return ""
+	return "", nil
+}
+
+// freePrefix is an error if another server has the prefix of one that is about to be
+// written. It holds for as long as nobody else writes.
+func (s *site) freePrefix(server home.Server) error {
+	sharing, err := server.Sharing()
+	if err != nil {
+		return err
+	}
+	prefix := prefixAmong(server.Name, sharing)
+	other, err := s.prefixOf(prefix, server.Name)
+	if err != nil || other == "" {
+		return err
+	}
+	return berth.WithHint(fmt.Errorf("%w: the prefix %q is that of server %q", berth.ErrBadConfig, prefix, other),
+		"the names of tools begin with it, and tell servers apart: give another with --prefix, or berth config --set berth.prefix=…")
 }
 
 // givePrefix has a server that is being added be told from others: by the prefix that
@@ -99,13 +115,7 @@ func (s *site) givePrefix(server *home.Server, chosen string) error {
 		}
 		server.Config["berth.prefix"] = chosen
 	}
-	prefix := cmp.Or(chosen, merge.Prefix(server.Name))
-	other := s.prefixOf(prefix, server.Name)
-	if other == "" {
-		return nil
-	}
-	return berth.WithHint(fmt.Errorf("%w: the prefix %q is that of server %q", berth.ErrBadConfig, prefix, other),
-		"the names of tools begin with it, and tell servers apart: give another with --prefix")
+	return s.freePrefix(*server) // before anything is fetched
 }
 
 // reachFor is what a caller may use at the address of a profile: what the policies, that

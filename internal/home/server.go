@@ -174,6 +174,12 @@ func (h *Home) Servers() (names, strays []string, err error) {
 // replace is set. A server that was read keeps what this version does not know,
 // its comments included.
 func (h *Home) WriteServer(s Server, replace bool) error {
+	return h.WriteServerIf(s, replace, func() error { return nil })
+}
+
+// WriteServerIf is WriteServer that writes nothing if check returns an error. No other
+// process changes a server between the two.
+func (h *Home) WriteServerIf(s Server, replace bool, check func() error) error {
 	return h.changeServer(s.Name, func(path string) error {
 		if !replace {
 			if _, err := os.Lstat(path); err == nil {
@@ -181,6 +187,9 @@ func (h *Home) WriteServer(s Server, replace bool) error {
 			} else if !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
+		}
+		if err := check(); err != nil {
+			return err
 		}
 		return h.putServer(s, path)
 	})
