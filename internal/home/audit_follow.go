@@ -139,7 +139,11 @@ func (a *auditFollower) read(ctx context.Context) error {
 		if next == nil {
 			return err
 		}
+		isFirst := a.file == nil
 		a.take(name, next)
+		if err == nil && isFirst {
+			a.at, err = a.t.seekRecent(next, a.sift.f)
+		}
 		if err != nil {
 			return err
 		}

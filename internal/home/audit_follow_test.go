@@ -190,6 +190,70 @@ func TestAuditRecent(t *testing.T) {
 	follows.end()
 }
 
+// Of a long file the end is read that may have what is wanted; a few records that were
+// written late do not hide what is before them.
+func TestAuditRecentInOneFile(t *testing.T) {
+	h := openTestHome(t)
+	tr := h.trail()
+	now := time.Now()
+	at := func(name string, ago time.Duration) berth.Record {
+		rec := action(name)
+		rec.Time = now.Add(-ago)
+		return rec
+	}
+	path := tr.path(auditCurrent)
+	mustAppend(t, tr, at("old", time.Hour))
+	// Whoever reads this line says so.
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString("no record\n"); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	filler := make([]berth.Record, 4*auditLate)
+	for i := range filler {
+		filler[i] = at("old", time.Hour)
+	}
+	mustAppend(t, tr, filler...)
+	mustAppend(t, tr, at("one", time.Second))
+	mustAppend(t, tr, filler[:auditLate-1]...) // late
+	mustAppend(t, tr, at("two", time.Second))
+	filter := AuditFilter{Since: now.Add(-time.Minute), Recent: true}
+	read := func() (got []string) {
+		for rec, err := range h.Audit(filter) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, rec.Action)
+		}
+		return got
+	}
+	if got := read(); !slices.Equal(got, []string{"one", "two"}) {
+		t.Errorf("got %q", got)
+	}
+	follows := auditFollowing(t, h, filter)
+	follows.want("one", "two")
+	mustAppend(t, tr, at("three", 0))
+	follows.want("three")
+	follows.end()
+
+	// Where all of it is wanted, all of it is.
+	filter.Since = now.Add(-2 * time.Hour)
+	n, bad := 0, 0
+	for _, err := range h.Audit(filter) {
+		if err != nil {
+			bad++
+		} else {
+			n++
+		}
+	}
+	if want := 1 + len(filler) + 1 + 1 + auditLate - 1 + 2; n != want || bad != 1 {
+		t.Errorf("%d records of %d, and %d lines", n, want, bad)
+	}
+}
+
 func TestFollowAuditEndsWithTheCallersError(t *testing.T) {
 	h := openTestHome(t)
 	mustAppend(t, h.trail(), action("one"))

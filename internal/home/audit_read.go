@@ -1,6 +1,7 @@
 package home
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -16,8 +17,10 @@ import (
 type AuditFilter struct {
 	Server string
 	Action string
-	// Since leaves out what happened before. Recent has files of the trail that were
-	// last written before that not be read, what is wrong with them included.
+	// Since leaves out what happened before. Recent has what is older not be read, as
+	// far as that can be seen from the end: files of the trail that were last written
+	// before, and in the others what is before auditLate records in a row that are
+	// older. What is wrong there is not told.
 	Since  time.Time
 	Recent bool
 	// Client, Tool and Outcome leave out what is no record of a call, but for callers
@@ -62,6 +65,11 @@ func (f AuditFilter) wants(rec berth.Record) bool {
 	if f.Server != "" && f.Server != berth.ServerOf(rec.Server) || f.Action != "" && f.Action != rec.Action || !f.wantsCall(rec) {
 		return false
 	}
+	return f.since(rec)
+}
+
+// since says whether a record is not of before Since.
+func (f AuditFilter) since(rec berth.Record) bool {
 	if rec.Time.IsZero() {
 		return rec.TimestampEpochSecs >= f.Since.Unix() // of a whole second
 	}
@@ -71,7 +79,7 @@ func (f AuditFilter) wants(rec berth.Record) bool {
 // AuditLineError is a line of the audit trail that holds no record.
 type AuditLineError struct {
 	File string // its path
-	Line int
+	Line int    // from where it was begun to read; that is not the beginning for a filter that is Recent
 	Err  error
 	// Unfinished: it is the last line and has no newline. The next record that
 	// is appended accounts for it.
@@ -156,7 +164,7 @@ func (t trail) each(f AuditFilter, fn func(name string, l auditLine) bool) error
 		if err != nil {
 			return err
 		}
-		more, err := t.eachIn(name, file, fn)
+		more, err := t.eachIn(name, file, f, fn)
 		file.Close()
 		if err != nil || !more {
 			return err
@@ -165,7 +173,7 @@ func (t trail) each(f AuditFilter, fn func(name string, l auditLine) bool) error
 	if current == nil {
 		return nil
 	}
-	_, err = t.eachIn(auditCurrent, current, fn)
+	_, err = t.eachIn(auditCurrent, current, f, fn)
 	return err
 }
 
@@ -181,8 +189,57 @@ func (t trail) recent(older []string, f AuditFilter) []string {
 	return older
 }
 
-// eachIn calls fn with each line of one file, and says whether it wants more.
-func (t trail) eachIn(name string, file *os.File, fn func(name string, l auditLine) bool) (bool, error) {
+// auditLate is how many records in a row may be older than those before them: of calls
+// that a full disk did not let be written in time, for one.
+const auditLate = 256
+
+// seekRecent goes to where the records begin that a filter which is Recent may want, and
+// returns where that is.
+func (t trail) seekRecent(file *os.File, f AuditFilter) (from int64, err error) {
+	info, err := file.Stat()
+	if err != nil || !f.Recent {
+		return 0, err
+	}
+	p := tailPart{file: file, size: info.Size()}
+	buf := make([]byte, auditEndBlock)
+	for lines := 4 * auditLate; ; lines *= 4 {
+		if _, buf, err = p.seek(p.size, lines, buf); err != nil || p.from == 0 {
+			return 0, err
+		}
+		if old, err := f.beginsBefore(io.NewSectionReader(file, p.from, p.size-p.from)); err != nil || old {
+			return p.from, errors.Join(err, seekTo(file, p.from))
+		}
+	}
+}
+
+func seekTo(file *os.File, at int64) error {
+	_, err := file.Seek(at, io.SeekStart)
+	return err
+}
+
+// beginsBefore says whether the first records are of before Since.
+func (f AuditFilter) beginsBefore(r io.Reader) (bool, error) {
+	in := newAuditLines(r)
+	for range auditLate {
+		l, err := in.next()
+		switch {
+		case err == io.EOF:
+			return true, nil
+		case err != nil:
+			return false, err
+		case l.err == nil && f.since(l.rec):
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// eachIn calls fn with each line of one file that the filter has not left out, and says
+// whether it wants more.
+func (t trail) eachIn(name string, file *os.File, f AuditFilter, fn func(name string, l auditLine) bool) (bool, error) {
+	if _, err := t.seekRecent(file, f); err != nil {
+		return false, fmt.Errorf("%s: %w", t.path(name), err)
+	}
 	in := newAuditLines(file)
 	for settled := 0; ; {
 		l, err := in.next()
