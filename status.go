@@ -55,6 +55,8 @@ type Status struct {
 	Warning     string    `json:"warning,omitzero"`
 	// URL is where a remote server is, without its query.
 	URL         string               `json:"url,omitzero"`
+	// Disabled: no client may use it until `berth enable`.
+	Disabled bool `json:"disabled,omitzero"`
 	MemoryBytes uint64               `json:"memoryBytes,omitzero"`
 	MCP         *MCPInfo             `json:"mcp,omitempty"`
 	Guarantees  map[string]Guarantee `json:"guarantees,omitempty"`

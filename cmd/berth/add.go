@@ -283,8 +283,9 @@ func (a *app) add(ctx context.Context, name string, command []string, o addOptio
 			return err
 		}
 	}
-	// A new definition of an enabled server is an enabled server.
-	server.Settings.Autostart = old.Settings.Autostart
+	// A new definition of an enabled server is an enabled server, and of a disabled one
+	// a disabled one.
+	server.Settings.Autostart, server.Settings.Disabled = old.Settings.Autostart, old.Settings.Disabled
 	put := func() error {
 		return s.home.WriteServerIf(server, o.replace, func() error { return s.freePrefix(server) })
 	}

@@ -161,6 +161,7 @@ type configView struct {
 	Headers   map[string]string `json:"headers,omitempty"`
 	Package   *packageView      `json:"package,omitempty"`
 	Enabled   bool              `json:"enabled"`
+	Disabled  bool              `json:"disabled,omitzero"`
 	Grace     string            `json:"grace,omitzero"`
 	Env       map[string]string `json:"env"`
 	Config    map[string]string `json:"config"`
@@ -169,7 +170,7 @@ type configView struct {
 func viewOf(s home.Server) configView {
 	v := configView{
 		Name: s.Name, Command: s.Runtime.Command, Args: secret.NewMasker(s.Env).Args(s.Runtime.Args),
-		Cwd: s.Settings.Cwd, Transport: s.Runtime.Transport, Enabled: s.Settings.Autostart, Grace: s.Settings.Grace,
+		Cwd: s.Settings.Cwd, Transport: s.Runtime.Transport, Enabled: s.Settings.Autostart && !s.Settings.Disabled, Disabled: s.Settings.Disabled, Grace: s.Settings.Grace,
 		Env: secret.MaskEnv(s.Env), Config: secret.MaskEnv(s.Config),
 	}
 	if s.Settings.CommandPath != "" {
@@ -210,7 +211,14 @@ func (v configView) print(u *ui) error {
 		row("cwd", v.Cwd)
 	}
 	row("transport", v.Transport)
-	row("enabled", map[bool]string{true: "yes: berth up starts it", false: "no"}[v.Enabled])
+	switch {
+	case v.Disabled:
+		row("enabled", "disabled: no client may use it")
+	case v.Enabled:
+		row("enabled", "yes: berth up starts it")
+	default:
+		row("enabled", "on demand: a client's first call starts it")
+	}
 	if v.Grace != "" {
 		row("grace", v.Grace)
 	}

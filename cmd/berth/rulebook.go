@@ -51,7 +51,7 @@ func (b *rulebook) tools() (policy.Rules, error) {
 	return b.rules.value, nil
 }
 
-// server is why a server could not be started now, which is why it may not be called.
+// server is why a server may not be called: it is disabled, or could not be started now.
 func (b *rulebook) server(name string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -59,9 +59,23 @@ func (b *rulebook) server(name string) error {
 	if was, ok := b.verdicts[name]; ok && was.holds(stamp) {
 		return was.value
 	}
-	err := shim.CheckPolicy(b.home, name)
+	err := notDisabled(b.home, name)
+	if err == nil {
+		err = shim.CheckPolicy(b.home, name)
+	}
 	b.verdicts[name] = kept[error]{stamp, err}
 	return err
+}
+
+// notDisabled is an error for a server that nobody is to use. What is wrong with its file
+// is not its to say.
+func notDisabled(h *home.Home, name string) error {
+	server, err := h.ReadServer(name)
+	if err != nil || !server.Settings.Disabled {
+		return nil
+	}
+	return &exitError{code: exitNotRunning, err: berth.WithHint(
+		fmt.Errorf("server %q is disabled; `berth enable %s` lets clients use it again", name, name), "berth enable "+name)}
 }
 
 // mayCall refuses a call of this command's own that a policy forbids. The gateway

@@ -189,7 +189,7 @@ func (s *site) settingsOf(server home.Server) (gateway.Settings, error) {
 		Calls: sharing.Calls, Rate: sharing.Rate, CallTimeout: sharing.CallTimeout,
 		Strict: sharing.AuditStrict, Arguments: sharing.AuditText,
 	}
-	set.IdleTimeout = sharing.IdleTimeout
+	set.IdleTimeout, set.Disabled = sharing.IdleTimeout, server.Settings.Disabled
 	set.Mask = maskerOf(server.Env, nil).Text
 	if set.Arguments {
 		set.Mask = s.mask(server).Text // which has the secret store be opened
@@ -216,6 +216,9 @@ func (s *site) settingsOf(server home.Server) (gateway.Settings, error) {
 // upForClient has a server run that a client of the gateway wants. What its user
 // stopped stays so for those who were using it.
 func (s *site) upForClient(ctx context.Context, name string, fresh bool) error {
+	if err := notDisabled(s.home, berth.ServerOf(name)); err != nil {
+		return err
+	}
 	if !fresh {
 		st, found, err := s.home.ReadState(name)
 		if err == nil && found && st.Desired == string(berth.Stopped) && st.Status == string(berth.Stopped) {

@@ -133,6 +133,9 @@ func (s *site) startOne(ctx context.Context, name string, o startOptions, do fun
 	if st.Warning != "" {
 		s.warn(st.Warning)
 	}
+	if notDisabled(s.home, name) != nil {
+		s.ui.note("%s is disabled: clients cannot use it until berth enable %s", name, name)
+	}
 	if !o.wait || spec.Transport == "http" {
 		text := fmt.Sprintf("%s: %s%s", name, done, pidPart(st))
 		if o.wait {

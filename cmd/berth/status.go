@@ -123,7 +123,7 @@ func (s *site) row(ctx context.Context, name string, config home.Config) berth.S
 		return st
 	}
 	if err == nil {
-		st.URL = server.ShownURL()
+		st.URL, st.Disabled = server.ShownURL(), server.Settings.Disabled
 		if st.Warning == "" {
 			st.Warning = unconfined(server)
 		}

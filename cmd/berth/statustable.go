@@ -29,6 +29,9 @@ func printStatus(u *ui, w io.Writer, rows []berth.Status, now time.Time) error {
 		if st.URL != "" {
 			fmt.Fprintf(w, "%s: at %s\n", st.Name, printable(st.URL))
 		}
+		if st.Disabled {
+			fmt.Fprintf(w, "%s: disabled: no client may use it until `berth enable %s`\n", st.Name, berth.ServerOf(st.Name))
+		}
 		if st.Error != "" {
 			fmt.Fprintf(w, "%s: %s\n", st.Name, u.paint(red, printable(troubleText(st, now))))
 		}

@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/berth-run/berth"
 	"github.com/spf13/cobra"
 )
 
@@ -31,8 +32,8 @@ the gateway has the server, this command is one of its clients; while another
 command has it, this one waits 3 s, and then says who that is.
 `
 
-const useCodes = `3 no such server, 5 it is not running
-and may not be started.`
+const useCodes = `3 no such server, 5 it is disabled, or not
+running and may not be started.`
 
 func newTools(a *app) *cobra.Command {
 	var (
@@ -72,6 +73,9 @@ func (a *app) use(ctx context.Context, name string, o useOptions, f func(context
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the %v of --timeout are over", o.timeout))
 	defer cancel()
+	if err := notDisabled(s.home, berth.ServerOf(name)); err != nil {
+		return err
+	}
 	if err := s.bringUp(ctx, name, !o.noStart); err != nil {
 		return err
 	}

@@ -209,6 +209,9 @@ func (s *site) wanted() ([]string, error) {
 			s.ui.fail(err)
 			continue
 		}
+		if server.Settings.Disabled {
+			continue
+		}
 		if server.Settings.Autostart || found && ranBefore(st, self.Boot) {
 			wanted = append(wanted, name)
 		}

@@ -81,6 +81,8 @@ type Settings struct {
 	// IdleTimeout is how long nobody calls the server before its process is
 	// stopped until somebody does; 0 is for ever.
 	IdleTimeout time.Duration
+	// Disabled: Options.Permit refuses it. Clients are told when this changes.
+	Disabled bool
 }
 
 // Options are what a Gateway needs.

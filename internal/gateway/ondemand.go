@@ -41,6 +41,9 @@ func (c *child) answerer() answerer { return answerer{face: c.face, child: c} }
 // greet returns who answers a client that has just come. A process is started for
 // it where nothing is known of the server, but not waited for for long.
 func (s *server) greet(ctx context.Context, by *caller) (answerer, error) {
+	if err := s.permit(); err != nil {
+		return answerer{}, &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: err.Error()}
+	}
 	m, runs := s.lookUp(by)
 	patient := by.patient || s.set().EndOnCrash // which must not begin with a process that it did not see
 	if m != nil && !runs && !patient {

@@ -104,10 +104,8 @@ func (e *deniedError) Error() string {
 
 // permitted returns why a caller may not ask something, by the rules that bear on it.
 func (s *server) permitted(ctx context.Context, x exchange, rules policy.Rules) error {
-	if s.g.o.Permit != nil && s.joint == nil {
-		if err := s.g.o.Permit(s.name); err != nil {
-			return s.forbidden(ctx, x, err)
-		}
+	if err := s.permit(); err != nil {
+		return s.forbidden(ctx, x, err)
 	}
 	if !rules.HasServer(s.name) {
 		return errNotForYou(s.name)
@@ -122,6 +120,14 @@ func (s *server) permitted(ctx context.Context, x exchange, rules policy.Rules) 
 		}
 	}
 	return nil
+}
+
+// permit says why the server may not be used at all.
+func (s *server) permit() error {
+	if s.g.o.Permit == nil || s.joint != nil {
+		return nil
+	}
+	return s.g.o.Permit(s.name)
 }
 
 // forbidden is the refusal of a server that the policies forbid. A call that is
@@ -189,6 +195,7 @@ func (s *server) rulesChanged() {
 		return
 	}
 	set, err := s.g.o.Settings(s.name)
+	flips := false // whether it may be used
 	s.mu.Lock()
 	switch {
 	case errors.Is(err, berth.ErrNoServer):
@@ -196,16 +203,26 @@ func (s *server) rulesChanged() {
 	case err != nil:
 		s.settings.Tools = policy.Tools{Deny: []string{"*"}} // until its file is in order
 	default:
-		s.settings.Tools, s.settings.PinTools = set.Tools, set.PinTools
+		flips = s.settings.Disabled != set.Disabled
+		s.settings.Tools, s.settings.PinTools, s.settings.Disabled = set.Tools, set.PinTools, set.Disabled
 	}
 	s.mu.Unlock()
-	// Everyone, whichever process they use, if any.
-	const method = "notifications/tools/list_changed"
-	s.outdated(method)
-	for _, session := range s.everySession() {
-		session.tellOf(method, nil)
+	methods := []string{"notifications/tools/list_changed"}
+	if f, known := s.faceNow(nil); flips && known {
+		for _, kind := range []string{"prompts", "resources"} {
+			if f.declares(kind) {
+				methods = append(methods, "notifications/"+kind+"/list_changed")
+			}
+		}
 	}
-	s.tellListens(method, nil, true)
+	// Everyone, whichever process they use, if any.
+	s.outdated(methods...)
+	for _, method := range methods {
+		for _, session := range s.everySession() {
+			session.tellOf(method, nil)
+		}
+		s.tellListens(method, nil, true)
+	}
 }
 
 // mayEnter says whether the server is one that the caller may use; it has answered if

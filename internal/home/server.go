@@ -91,6 +91,8 @@ type ConfigMeta struct {
 type Settings struct {
 	// Autostart: berth up starts it.
 	Autostart bool `toml:"autostart"`
+	// Disabled: no client may use it, and berth up does not start it.
+	Disabled bool `toml:"disabled"`
 	// Cwd is the server's working directory.
 	Cwd string `toml:"cwd"`
 	// CommandPath and Path are where the command and what the PATH was when the

@@ -68,11 +68,16 @@ func (s *Server) fields() []field {
 		typed.value = s.Source.Typed
 	}
 	fields = append(fields, typed)
-	autostart := field{table: "berth", key: "autostart"}
-	if s.Settings.Autostart {
-		autostart.value = true
+	for _, f := range []struct {
+		key string
+		on  bool
+	}{{"autostart", s.Settings.Autostart}, {"disabled", s.Settings.Disabled}} {
+		flag := field{table: "berth", key: f.key}
+		if f.on {
+			flag.value = true
+		}
+		fields = append(fields, flag)
 	}
-	fields = append(fields, autostart)
 	for _, f := range []struct{ key, value string }{
 		{"cwd", s.Settings.Cwd},
 		{"command_path", s.Settings.CommandPath},
