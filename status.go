@@ -54,9 +54,9 @@ type Status struct {
 	Stderr      []string  `json:"stderr,omitempty"`
 	Warning     string    `json:"warning,omitzero"`
 	// URL is where a remote server is, without its query.
-	URL         string               `json:"url,omitzero"`
+	URL string `json:"url,omitzero"`
 	// Disabled: no client may use it until `berth enable`.
-	Disabled bool `json:"disabled,omitzero"`
+	Disabled    bool                 `json:"disabled,omitzero"`
 	MemoryBytes uint64               `json:"memoryBytes,omitzero"`
 	MCP         *MCPInfo             `json:"mcp,omitempty"`
 	Guarantees  map[string]Guarantee `json:"guarantees,omitempty"`
