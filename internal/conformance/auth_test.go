@@ -64,6 +64,24 @@ func (o others) checkAuth(t *testing.T, revision string) {
 	for _, fault := range faults(required, got, nil) {
 		t.Errorf("%s: %s", revision, fault)
 	}
+	if revision != modern {
+		return
+	}
+	// Extensions are run and not scored; what is not one that Berth has is named.
+	extra := slices.DeleteFunc(o.extensions(t, "Client"), func(name string) bool { return !strings.HasPrefix(name, "auth/") })
+	if len(extra) != 6 {
+		t.Errorf("there are %d scenarios of extensions, not 6: %q", len(extra), extra)
+	}
+	passed = 0
+	for _, name := range extra {
+		if got[name].ok() {
+			passed++
+		}
+	}
+	t.Logf("%s: %d of %d scenarios of extensions pass", revision, passed, len(extra))
+	for _, fault := range faults(extra, got, readBaseline(t)[[2]string{"oauth", revision}]) {
+		t.Errorf("%s: %s", revision, fault)
+	}
 }
 
 // authSuite runs the client's half of the suite with TestAuthDriver as the client.

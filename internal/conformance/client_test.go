@@ -6,6 +6,7 @@ import (
 	"context"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,7 +30,6 @@ func TestClientHalf(t *testing.T) {
 		t.Fatal(err)
 	}
 	command := strings.Join([]string{driver, bin, client}, " ")
-	suite := o.script(t, "@modelcontextprotocol/conformance/dist/index.js")
 	for revision, want := range map[string]int{legacy: 4, modern: 7} {
 		var names []string
 		for _, name := range o.scored(t, revision, "client:") {
@@ -40,42 +40,58 @@ func TestClientHalf(t *testing.T) {
 		if len(names) != want {
 			t.Errorf("%s has %d scenarios, not %d: %q", revision, len(names), want, names)
 		}
-		got := map[string]outcome{}
-		var (
-			mu   sync.Mutex // guards got
-			runs sync.WaitGroup
-		)
-		slots := make(chan struct{}, 2) // each is mostly the start of processes
-		for _, name := range names {
-			slots <- struct{}{}
-			runs.Go(func() {
-				defer func() { <-slots }()
-				result := o.clientScenario(t, suite, command, name, revision)
-				mu.Lock()
-				defer mu.Unlock()
-				got[name] = result
-			})
-		}
-		runs.Wait()
-		checks := 0
-		for _, result := range got {
-			checks += result.passed
-		}
-		t.Logf("%s: %d scenarios of a client, %d checks pass", revision, len(names), checks)
-		for _, fault := range faults(names, got, nil) {
-			t.Errorf("%s: %s", revision, fault)
-		}
+		o.clientScenarios(t, command, names, revision)
+	}
+
+	// The SDK's client knows nothing of skills.
+	client = filepath.Join(t.TempDir(), "skillclient")
+	goTool(t, "../../tools/conformance", "build", "-o", client, "./skillclient")
+	skills := slices.DeleteFunc(o.extensions(t, "Client"), func(name string) bool { return !strings.HasPrefix(name, skillsScenarios) })
+	if len(skills) != 4 {
+		t.Errorf("the suite has %d scenarios of a client of skills, not 4: %q", len(skills), skills)
+	}
+	o.clientScenarios(t, strings.Join([]string{driver, bin, client}, " "), skills, modern)
+}
+
+// clientScenarios runs scenarios of a client, all of which have to pass.
+func (o others) clientScenarios(t *testing.T, command string, names []string, revision string) {
+	t.Helper()
+	got := map[string]outcome{}
+	var (
+		mu   sync.Mutex // guards got
+		runs sync.WaitGroup
+	)
+	slots := make(chan struct{}, 2) // each is mostly the start of processes
+	for _, name := range names {
+		slots <- struct{}{}
+		runs.Go(func() {
+			defer func() { <-slots }()
+			result := o.scenario(t, name, revision, "client", "--command", command)
+			mu.Lock()
+			defer mu.Unlock()
+			got[name] = result
+		})
+	}
+	runs.Wait()
+	checks := 0
+	for _, result := range got {
+		checks += result.passed
+	}
+	t.Logf("%s: %d scenarios of a client, %d checks pass", revision, len(names), checks)
+	for _, fault := range faults(names, got, nil) {
+		t.Errorf("%s: %s", revision, fault)
 	}
 }
 
-// clientScenario runs one scenario and returns what became of it. A warning is a
-// failure here: what a client should do, this one does.
-func (o others) clientScenario(t *testing.T, suite, command, name, revision string) outcome {
+// scenario runs the suite for one scenario, whether it scores that or not, and returns
+// what became of it.
+func (o others) scenario(t *testing.T, name, revision string, args ...string) outcome {
 	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), suiteLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, o.node, suite,
-		"client", "--command", command, "--scenario", name, "--spec-version", revision, "--output-dir", dir)
+	suite := o.script(t, "@modelcontextprotocol/conformance/dist/index.js")
+	args = slices.Concat([]string{suite}, args, []string{"--scenario", name, "--spec-version", revision, "--force", "--output-dir", dir})
+	cmd := exec.CommandContext(ctx, o.node, args...)
 	cmd.Dir = dir
 	out, runErr := cmd.CombinedOutput()
 	all, err := results(dir)

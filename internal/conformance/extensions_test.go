@@ -39,20 +39,28 @@ func (o others) extensions(t *testing.T, leg string) (names []string) {
 // tasks-status-notifications is that its harness has to be written again.
 var unchecked = []string{"tasks-status-notifications"}
 
-// TestTasks runs what the suite has for the extension of tasks through Berth, at a
-// server that implements it.
-func TestTasks(t *testing.T) {
+// skillsScenarios begins the names of those of the extension of skills.
+const skillsScenarios = "sep-2640-"
+
+// TestExtensions runs what the suite has for the extensions of tasks and skills through
+// Berth, at a server that implements them.
+func TestExtensions(t *testing.T) {
 	o := switchedOn(t)
-	names := slices.DeleteFunc(o.extensions(t, "Server"), func(name string) bool { return !strings.HasPrefix(name, "tasks-") })
-	if len(names) != 10 {
-		t.Errorf("the suite has %d scenarios of tasks, not 10: %q", len(names), names)
-	}
-	path := filepath.Join(t.TempDir(), "taskserver")
-	goTool(t, "../../tools/conformance", "build", "-o", path, "./taskserver")
+	path := filepath.Join(t.TempDir(), "extserver")
+	goTool(t, "../../tools/conformance", "build", "-o", path, "./extserver")
 	s := released.NewSite(t, released.Build(t))
 	s.Berth("add", "ext", "--profile", "off", "--", path)
 	defer s.Logs("ext")
 	url := s.Up().URL + "/servers/ext/mcp"
+	all := o.extensions(t, "Server")
+	o.tasks(t, url, slices.DeleteFunc(slices.Clone(all), func(name string) bool { return !strings.HasPrefix(name, "tasks-") }))
+	o.skills(t, url, slices.DeleteFunc(all, func(name string) bool { return !strings.HasPrefix(name, skillsScenarios) }))
+}
+
+func (o others) tasks(t *testing.T, url string, names []string) {
+	if len(names) != 10 {
+		t.Errorf("the suite has %d scenarios of tasks, not 10: %q", len(names), names)
+	}
 	got := o.suite(t, url, modern) // which has those that it does not score, too
 	checks := 0
 	for _, r := range got {
@@ -72,6 +80,26 @@ func TestTasks(t *testing.T) {
 	}
 	t.Logf("%d of %d scenarios of tasks pass, %d checks; nothing is checked in %q", passed, len(names), checks, unchecked)
 	for _, fault := range faults(names, got, readBaseline(t)[[2]string{"tasks", modern}]) {
+		t.Error(fault)
+	}
+}
+
+func (o others) skills(t *testing.T, url string, names []string) {
+	if len(names) != 3 {
+		t.Errorf("the suite has %d scenarios of skills, not 3: %q", len(names), names)
+	}
+	got, checks := map[string]outcome{}, 0
+	for _, name := range names {
+		got[name] = o.scenario(t, name, modern, "server", "--url", url)
+		checks += got[name].passed
+		for _, why := range got[name].why {
+			if strings.HasPrefix(why, should) {
+				t.Errorf("%s: %s", name, why)
+			}
+		}
+	}
+	t.Logf("%d scenarios of skills, %d checks pass", len(names), checks)
+	for _, fault := range faults(names, got, nil) {
 		t.Error(fault)
 	}
 }

@@ -1,6 +1,7 @@
-// Command taskserver is an MCP server on stdio, of revision 2026-07-28 only, that
-// implements the extension io.modelcontextprotocol/tasks, with the tools that the
-// official suite calls. The Go SDK does not implement it.
+// Command extserver is an MCP server on stdio, of revision 2026-07-28 only, that
+// implements the extensions io.modelcontextprotocol/tasks, with the tools that the
+// official suite calls, and io.modelcontextprotocol/skills, with one skill. The Go SDK
+// implements neither.
 package main
 
 import (
@@ -23,7 +24,7 @@ func main() {
 		}
 		var r request
 		if err := json.Unmarshal(line, &r); err != nil {
-			log.Fatalf("taskserver: %v", err) // a client of tests that is broken
+			log.Fatalf("extserver: %v", err) // a client of tests that is broken
 		}
 		if r.ID != nil {
 			requests.Go(func() { s.answer(r) })
@@ -48,6 +49,7 @@ type params struct {
 		} `json:"io.modelcontextprotocol/clientCapabilities"`
 	} `json:"_meta"`
 	Name           string                     `json:"name"`
+	URI            string                     `json:"uri"`
 	TaskID         string                     `json:"taskId"`
 	Arguments      arguments                  `json:"arguments"`
 	InputResponses map[string]json.RawMessage `json:"inputResponses"`
@@ -94,7 +96,7 @@ func (s *server) answer(r request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.out.Encode(answer); err != nil {
-		log.Fatalf("taskserver: %v", err)
+		log.Fatalf("extserver: %v", err)
 	}
 }
 
@@ -103,10 +105,11 @@ func (s *server) serve(r request) (object, *fault) {
 	case "server/discover":
 		return cached(object{
 			"supportedVersions": []string{"2026-07-28"},
-			"serverInfo":        object{"name": "taskserver", "version": "1"},
+			"serverInfo":        object{"name": "extserver", "version": "1"},
 			"capabilities": object{
 				"tools":      object{},
-				"extensions": object{tasksName: object{}},
+				"resources":  object{},
+				"extensions": object{tasksName: object{}, skillsName: object{"directoryRead": true}},
 			},
 		}), nil
 	case "tools/list":
@@ -118,6 +121,9 @@ func (s *server) serve(r request) (object, *fault) {
 			return nil, needsTasks()
 		}
 		return s.ofTask(r.Method, r.Params)
+	}
+	if result, f, ok := ofSkills(r); ok {
+		return result, f
 	}
 	return nil, &fault{Code: methodNotFound, Message: "no such method: " + r.Method}
 }
