@@ -16,6 +16,42 @@ type Ask struct {
 	Params []byte // nil if there are none
 }
 
+// KeyOf names what a legacy server asks, since its request carries no key: by who is
+// asked, and for what. The same question has the same key each time; several
+// questions may share one.
+func KeyOf(method string, params []byte) string {
+	switch method {
+	case "elicitation/create":
+		if text(jsonrpc.Get(params, "mode")) == "url" {
+			return "user_visit"
+		}
+		only, properties := "", 0
+		for name := range jsonrpc.Members(jsonrpc.Get(params, "requestedSchema", "properties")) {
+			only = name
+			properties++
+		}
+		if properties == 1 && isWord(only) {
+			return "user_" + only
+		}
+		return "user_input"
+	case "sampling/createMessage":
+		return "model_reply"
+	case "roots/list":
+		return "client_roots"
+	}
+	return "input"
+}
+
+// isWord says whether a name is short and plain enough to be part of a key.
+func isWord(name string) bool {
+	for _, r := range name {
+		if r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') {
+			return false
+		}
+	}
+	return name != "" && len(name) <= 64
+}
+
 // InputRequired is the result by which a modern client is asked. State is what it
 // sends back with its answers; "" is none.
 func InputRequired(asks []Ask, state string) []byte {

@@ -48,6 +48,28 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+func TestKeyOf(t *testing.T) {
+	for _, tt := range []struct{ method, params, key string }{
+		{"elicitation/create", `{"message":"m","requestedSchema":{"type":"object","properties":{"name":{"type":"string"}}}}`, "user_name"},
+		{"elicitation/create", `{"mode":"form","requestedSchema":{"properties":{"n\u0061me":{}}}}`, "user_name"},
+		{"elicitation/create", `{"requestedSchema":{"properties":{"a":{},"b":{}}}}`, "user_input"},
+		{"elicitation/create", `{"requestedSchema":{"properties":{"":{},"a":{}}}}`, "user_input"},
+		{"elicitation/create", `{"requestedSchema":{"properties":{"é":{}}}}`, "user_input"},
+		{"elicitation/create", `{"requestedSchema":{"properties":{"` + strings.Repeat("a", 65) + `":{}}}}`, "user_input"},
+		{"elicitation/create", `{"requestedSchema":{"properties":{}}}`, "user_input"},
+		{"elicitation/create", `{"requestedSchema":7}`, "user_input"},
+		{"elicitation/create", ``, "user_input"},
+		{"elicitation/create", `{"mode":"url","url":"https://a","requestedSchema":{"properties":{"name":{}}}}`, "user_visit"},
+		{"sampling/createMessage", `{}`, "model_reply"},
+		{"roots/list", ``, "client_roots"},
+		{"of an extension", `{}`, "input"},
+	} {
+		if got := KeyOf(tt.method, []byte(tt.params)); got != tt.key {
+			t.Errorf("%s %s: %q, not %q", tt.method, tt.params, got, tt.key)
+		}
+	}
+}
+
 func TestAsksOf(t *testing.T) {
 	asks, ok := AsksOf([]byte(`{"code":-32042,"message":"m","data":{"elicitations":[{"mode":"url","url":"https://a"},{"mode":"url","url":"https://b"}]}}`))
 	if !ok || len(asks) != 2 || asks[1].Key != "url-2" || asks[1].Method != "elicitation/create" || string(asks[1].Params) != `{"mode":"url","url":"https://b"}` {

@@ -19,6 +19,16 @@ func (c Client) DoesTasks() bool {
 	return given(jsonrpc.Get(c.Capabilities, "extensions", tasksExtension))
 }
 
+// NeedsTasks is the error for a modern client that asks for what belongs to tasks, and
+// did not declare their extension.
+func NeedsTasks(method string) *jsonrpc.Error {
+	return &jsonrpc.Error{
+		Code:    jsonrpc.CodeMissingRequiredClientCapability,
+		Message: fmt.Sprintf("%s is for clients that declare the extension %s", method, tasksExtension),
+		Data:    []byte(`{"requiredCapabilities":{"extensions":{"` + tasksExtension + `":{}}}}`),
+	}
+}
+
 // ToModern makes the params of a legacy client's request those of a modern one.
 func ToModern(params []byte, c Client) []byte {
 	capabilities := withoutTasks(c.Capabilities)

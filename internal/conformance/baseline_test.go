@@ -135,19 +135,13 @@ func TestBaselineFaultsAreFound(t *testing.T) {
 // file may only become shorter.
 func TestBaselineHoldsNoOtherName(t *testing.T) {
 	asks := []string{"elicitation-sep1034-defaults", "elicitation-sep1330-enums", "tools-call-elicitation", "tools-call-sampling"}
-	shared := []string{
-		"server-stateless",
-		// What no gateway can know or may do: see the reasons in the file.
-		"input-required-result-basic-elicitation", "input-required-result-basic-list-roots",
-		"input-required-result-multiple-input-requests", "input-required-result-capability-check",
-	}
+	shared := []string{"server-stateless"}
 	may := map[[2]string][]string{
 		{"modern", legacy}:        asks,
 		{"modern-only", legacy}:   asks,
 		{"remote-modern", legacy}: asks,
 		{"legacy-only", modern}:   shared,
 		{"remote-legacy", modern}: shared,
-		{"tasks", modern}:         {"tasks-capability-negotiation", "tasks-dispatch-and-envelope"},
 		// Ways of OAuth that Berth does not have.
 		{"oauth", modern}: {"auth/client-credentials-jwt", "auth/client-credentials-basic", "auth/enterprise-managed-authorization", "auth/dpop", "auth/dpop-nonce", "auth/wif-jwt-bearer"},
 	}

@@ -49,14 +49,15 @@ type child struct {
 
 	shaken atomic.Bool // the fields above are set; changed under mu
 
-	mu     sync.Mutex // guards the fields below
-	early  []event    // what came before the child was shaken
-	last   uint64
-	calls  map[string]*call // by the id that the child knows
-	asked  map[string]*ask  // the child's requests to clients, by its id
-	parked int              // calls that wait for a client's input
-	level  string           // the log level that the child was told; legacy
-	least  string           // the most verbose level that a modern request has asked for; legacy
+	mu      sync.Mutex // guards the fields below
+	early   []event    // what came before the child was shaken
+	last    uint64
+	calls   map[string]*call // by the id that the child knows
+	asked   map[string]*ask  // the child's requests to clients, by its id
+	parked  int              // calls that wait for a client's input
+	level   string           // the log level that the child was told; legacy
+	least   string           // the most verbose level that a modern request has asked for; legacy
+	settled bool             // it has answered something since its handshake
 	// tools are those that it lists, nil until they are asked for.
 	tools       map[string]toolFacts
 	toolChanges int
@@ -71,12 +72,16 @@ type call struct {
 	// mayBeTask: its answer may be that it became a task.
 	mayBeTask bool
 	token     []byte // the client's progress token, or nil
-	parked    bool   // it waits for a client's input; guarded by child.mu
-	asked     bool   // it has waited for that; guarded by child.mu
-	events    *inbox
-	begun     time.Duration  // by the child's clock
-	quiet     time.Duration  // since when nothing was heard of it; guarded by child.mu
-	asking    sync.WaitGroup // questions that are being passed to the client
+	early     bool   // the child had answered nothing when it was sent
+	// lack is the error of the modern era for what its client did not declare, once the
+	// child has asked for that; guarded by child.mu.
+	lack   *jsonrpc.Error
+	parked bool // it waits for a client's input; guarded by child.mu
+	asked  bool // it has waited for that; guarded by child.mu
+	events *inbox
+	begun  time.Duration  // by the child's clock
+	quiet  time.Duration  // since when nothing was heard of it; guarded by child.mu
+	asking sync.WaitGroup // questions that are being passed to the client
 }
 
 // ask is one request of the child's to a client.
@@ -221,6 +226,7 @@ func (c *child) begin(ctx context.Context, by *caller, m jsonrpc.Message, params
 		return nil, errNotSent
 	}
 	c.last++
+	k.early = !c.settled
 	k.id = c.prefix + strconv.FormatUint(c.last, 10)
 	c.calls[k.id] = k
 	c.timed(k)

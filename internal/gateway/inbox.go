@@ -16,6 +16,8 @@ type event struct {
 	m    jsonrpc.Message // its Kind is Invalid if err is set
 	line []byte
 	err  error // why there will be no more: the child is gone
+	// refused is why the client cannot be asked this, if it cannot.
+	refused *jsonrpc.Error
 }
 
 // inbox queues the events of one call. Who reads the child puts and never waits;

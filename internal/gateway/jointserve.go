@@ -312,14 +312,11 @@ func (j *joint) byTask(ctx context.Context, x exchange) ([]byte, error) {
 			return j.at(ctx, x, m, x.m.Params)
 		}
 	}
-	return nil, errNoTask
+	return nil, noTask(x)
 }
 
 // tasks is what the client made of tasks at all members.
 func (j *joint) tasks(ctx context.Context, x exchange) ([]byte, error) {
-	if x.by.modern {
-		return nil, &jsonrpc.Error{Code: jsonrpc.CodeMethodNotFound, Message: "Method not found: tasks/list is of an earlier revision"}
-	}
 	result := []byte(`{"tasks":[`)
 	params := jsonrpc.Delete(x.m.Params, "cursor")
 	for _, m := range j.within(x) {

@@ -39,7 +39,7 @@ func (s *server) modernRequest(ctx context.Context, by Caller, m jsonrpc.Message
 		} else {
 			line, err = s.listenFor(ctx, x)
 		}
-	case "initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe":
+	case "initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe", "tasks/result", "tasks/list":
 		err = &jsonrpc.Error{Code: jsonrpc.CodeMethodNotFound, Message: "Method not found: " + m.Method + " is of an earlier revision"}
 	default:
 		return s.forwarded(ctx, x)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -149,7 +148,7 @@ func (s *server) parkable(ctx context.Context, c *child, x exchange) ([]byte, er
 		return nil, err
 	}
 	if asks == nil {
-		o, err := s.translated(c, x, e)
+		o, err := s.translated(c, k, x, e)
 		if err != nil {
 			return nil, err
 		}
@@ -164,8 +163,8 @@ func (s *server) parkable(ctx context.Context, c *child, x exchange) ([]byte, er
 	return jsonrpc.NewResult(x.m.ID, result)
 }
 
-// translated is a legacy child's answer as a modern client's.
-func (s *server) translated(c *child, x exchange, e event) (outcome, error) {
+// translated is a legacy child's answer to a call as a modern client's.
+func (s *server) translated(c *child, k *call, x exchange, e event) (outcome, error) {
 	if e.m.Kind == jsonrpc.Response {
 		asks, state, ok, err := bridge.AsksIn(x.m.Method, e.m.Result)
 		switch {
@@ -184,6 +183,11 @@ func (s *server) translated(c *child, x exchange, e event) (outcome, error) {
 		result, err := s.demandAnew(x, asks, ticket{})
 		return outcome{result: result}, err
 	}
+	if lack := c.lackOf(k); lack != nil {
+		said := *lack
+		said.Message += "; " + jsonrpc.DecodeError(e.m.Error).Message
+		return s.refused(x, &said), nil
+	}
 	refused, _ := bridge.ErrorToModern(x.m.Method, e.m.Error)
 	return outcome{m: e.m, refused: changedOnly(e.m.Error, refused)}, nil
 }
@@ -198,39 +202,6 @@ func (s *server) demandAnew(x exchange, asks []bridge.Ask, t ticket) ([]byte, er
 	}
 	x.account.asks()
 	return bridge.InputRequired(asks, s.g.lot.issue(t, binding(s, x))), nil
-}
-
-// runOrAsk is run until the child has answered, or asks something. What it asks
-// at the same time comes together.
-func (c *child) runOrAsk(ctx context.Context, k *call, x exchange) (event, map[string]event, error) {
-	asks := map[string]event{}
-	var gathered <-chan time.Time
-	for {
-		e, ok, err := k.events.takeUntil(ctx, gathered)
-		switch {
-		case err != nil:
-			return e, nil, err
-		case !ok:
-			return e, asks, nil
-		case e.err != nil:
-			return e, nil, e.err
-		}
-		switch e.m.Kind {
-		case jsonrpc.Notification:
-			if line, err := restored(k, e, x.m.ID); err == nil {
-				x.out.put(line)
-			}
-		case jsonrpc.Request:
-			asks["input-"+strconv.Itoa(len(asks)+1)] = e
-			if gathered == nil {
-				gathered = time.After(gatherFor)
-			}
-		default:
-			x.account.answered(e.m)
-			e, err = c.srv.screenedEvent(x, e)
-			return e, nil, err
-		}
-	}
 }
 
 // park puts a call aside and returns what its client is told.
@@ -438,7 +409,7 @@ func (s *server) goOn(ctx context.Context, p *parked, x exchange, asks map[strin
 	}
 	if more == nil {
 		s.g.lot.finish(p)
-		o, err := s.translated(c, x, e)
+		o, err := s.translated(c, k, x, e)
 		if err != nil {
 			o = s.refused(x, err)
 		}

@@ -33,7 +33,7 @@ func parkOne(t *testing.T, s *server, m *memory, question string) (id, state str
 	return "", ""
 }
 
-const accept = `,"name":"t","inputResponses":{"input-1":{"action":"accept"}},"requestState":`
+const accept = `,"name":"t","inputResponses":{"user_input":{"action":"accept"}},"requestState":`
 
 // refused says whether an answer is an error of that code.
 func refused(answer string, code int64) bool {
@@ -293,16 +293,16 @@ func TestQuestionsComeTogether(t *testing.T) {
 		time.Sleep(gatherFor - time.Millisecond)
 		m.say(`{"jsonrpc":"2.0","id":2,"method":"elicitation/create","params":{"n":2}}`)
 		answer := <-call.answer
-		if !strings.Contains(answer, `"inputRequests":{"input-1":{"method":"elicitation/create","params":{"n":1}},"input-2":{"method":"elicitation/create","params":{"n":2}}}`) {
+		if !strings.Contains(answer, `"inputRequests":{"user_input":{"method":"elicitation/create","params":{"n":1}},"user_input_2":{"method":"elicitation/create","params":{"n":2}}}`) {
 			t.Fatalf("the questions are %s", answer)
 		}
 		// One that comes while the client is at it waits for its retry.
 		m.say(`{"jsonrpc":"2.0","id":3,"method":"elicitation/create","params":{"n":3}}`)
 		synctest.Wait()
 		_, state, _ := strings.Cut(answer, `"requestState":`)
-		retry := askAs(t, s, "p", "tools/call", `,"name":"t","inputResponses":{"input-1":{"action":"accept"},"input-2":{"action":"decline"}},"requestState":`+strings.TrimSuffix(state, "}}"))
+		retry := askAs(t, s, "p", "tools/call", `,"name":"t","inputResponses":{"user_input":{"action":"accept"},"user_input_2":{"action":"decline"}},"requestState":`+strings.TrimSuffix(state, "}}"))
 		answer = <-retry.answer
-		if !strings.Contains(answer, `"inputRequests":{"input-1":{"method":"elicitation/create","params":{"n":3}}}`) {
+		if !strings.Contains(answer, `"inputRequests":{"user_input":{"method":"elicitation/create","params":{"n":3}}}`) {
 			t.Fatalf("the next question is %s", answer)
 		}
 		if heard := m.heard(); heard != `{"jsonrpc":"2.0","id":1,"result":{"action":"accept"}}`+"\n"+`{"jsonrpc":"2.0","id":2,"result":{"action":"decline"}}` {

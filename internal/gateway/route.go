@@ -32,6 +32,7 @@ func (c *child) answered(m jsonrpc.Message, line []byte) {
 	c.mu.Lock()
 	k := c.calls[id]
 	asked := k != nil && k.asked
+	c.settled = true
 	c.mu.Unlock()
 	if k == nil {
 		c.srv.g.spool.Release(line)
@@ -252,8 +253,8 @@ func (c *child) requested(m jsonrpc.Message, line []byte) {
 		c.respond(m.ID, []byte("{}"), nil)
 		return
 	case "roots/list":
-		if c.own == nil {
-			c.respond(m.ID, nil, &jsonrpc.Error{Code: jsonrpc.CodeMethodNotFound, Message: "Berth declares no roots: a client's would become everyone's"})
+		if c.own == nil && !c.mayAskRoots() {
+			c.respond(m.ID, nil, errRoots)
 			return
 		}
 	}
@@ -278,6 +279,7 @@ func (c *child) requested(m jsonrpc.Message, line []byte) {
 	}
 	k, asking := c.suspect(true)
 	var refused *jsonrpc.Error
+	declines := false // the call's goroutine says so, once it knows what else is asked
 	switch {
 	case len(c.asked) >= askedMost:
 		refused = errManyAsks
@@ -286,7 +288,10 @@ func (c *child) requested(m jsonrpc.Message, line []byte) {
 	case k == nil:
 		refused = &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "several clients use this server now, and which of them is meant cannot be told; call again"}
 	default:
-		if refused = bridge.Allowed(m.Method, m.Params, k.by.capabilities(), false); refused != nil {
+		refused = k.refuses(m)
+		declines = refused != nil && k.by.modern && m.Method == "elicitation/create"
+		if refused != nil && !declines {
+			k.lacks(m)
 			break
 		}
 		a := &ask{id: m.ID, call: k}
@@ -298,11 +303,11 @@ func (c *child) requested(m jsonrpc.Message, line []byte) {
 		// From now on they run alone, so that this cannot happen again.
 		c.srv.asking(asking, k != nil)
 	}
-	if refused != nil {
+	if refused != nil && !declines {
 		c.respond(m.ID, nil, refused)
 		return
 	}
-	k.events.put(event{m: m, line: line})
+	k.events.put(event{m: m, line: line, refused: refused})
 }
 
 // askSession passes a request of the child's to the session that is known to be

@@ -78,6 +78,7 @@ func (c *child) facts(ctx context.Context, tool string) toolFacts {
 			_, _ = c.srv.see(pins, true) // it has been said
 		}
 		c.mu.Lock()
+		c.settled = true
 		if c.toolChanges == changes {
 			c.tools = all
 		}

@@ -97,12 +97,22 @@ func (c *child) taskMade(k *call, result []byte) {
 // errNoTask is what a server says of a task that it does not know.
 var errNoTask = &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: "Task not found"}
 
-// checkTask refuses what is asked of a task that is another's.
+// noTask is what a client is told of a task that is not its own. A modern one that does
+// no tasks has none: "servers MUST reject" what it asks of any, known or not.
+func noTask(x exchange) error {
+	if x.by.modern && !x.by.client.DoesTasks() {
+		return bridge.NeedsTasks(x.m.Method)
+	}
+	return errNoTask
+}
+
+// checkTask refuses what is asked of a task that is another's, or by a modern client
+// that does no tasks.
 func (s *server) checkTask(x exchange) error {
 	switch x.m.Method {
 	case "tasks/get", "tasks/result", "tasks/cancel", "tasks/update":
-		if !s.owns(x.by, jsonrpc.Get(x.m.Params, "taskId")) {
-			return errNoTask
+		if x.by.modern && !x.by.client.DoesTasks() || !s.owns(x.by, jsonrpc.Get(x.m.Params, "taskId")) {
+			return noTask(x)
 		}
 	}
 	return nil
