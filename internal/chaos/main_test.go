@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -35,10 +36,15 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// keep is `berth up` without what does not matter here.
+// keep is `berth up` without what does not matter here. It ends with the test's
+// process, which holds the other end of its stdin.
 func keep(home, specs string) int {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer cancel()
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
 	m, err := supervisor.Open(&supervisor.Options{Home: home})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "keeper:", err)

@@ -29,6 +29,7 @@ type world struct {
 	dir    string // everything else
 	points string // armed failpoints
 	keeper *exec.Cmd
+	alive  *os.File // ends, for who reads it, with this process
 	talk   talk
 }
 
@@ -51,7 +52,15 @@ func newWorld(t *testing.T) *world {
 			t.Fatal(err)
 		}
 	}
-	var err error
+	alive, end, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		alive.Close()
+		end.Close()
+	})
+	w.alive = alive
 	if w.m, err = supervisor.Open(&supervisor.Options{Home: filepath.Join(dir, "home")}); err != nil {
 		t.Fatal(err)
 	}
@@ -65,6 +74,10 @@ func newWorld(t *testing.T) *world {
 func (w *world) specs() string  { return filepath.Join(w.dir, "specs") }
 func (w *world) report() string { return filepath.Join(w.dir, "report") }
 
+// mostRestarts is more than a test needs, and few enough that what is left of one that
+// was killed itself ends within minutes.
+const mostRestarts = 1 << 14
+
 // add installs a server of the given kind. Its restart policy is generous: what
 // is tested is that it comes back, not that Berth gives up.
 func (w *world) add(name string, k kind) {
@@ -76,7 +89,7 @@ func (w *world) add(name string, k kind) {
 			"REPORT": w.report(), "LOCK": filepath.Join(w.dir, name+".twin"), "NAME": name, "SCRIPTS": w.dir,
 		},
 		AutoRestart: &berth.RestartPolicy{
-			Enabled: true, MaxRestarts: 1 << 20, MinDelay: berth.Duration(time.Millisecond), MaxDelay: berth.Duration(20 * time.Millisecond),
+			Enabled: true, MaxRestarts: mostRestarts, MinDelay: berth.Duration(time.Millisecond), MaxDelay: berth.Duration(20 * time.Millisecond),
 		},
 		Grace:    berth.Duration(100 * time.Millisecond),
 		TreeKill: k.mechanism,
@@ -95,7 +108,7 @@ func (w *world) process(role string, args ...string) *exec.Cmd {
 	w.t.Helper()
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), roleVar+"="+role, "BERTH_FAILPOINTS="+w.points)
-	cmd.Stderr = &w.talk
+	cmd.Stdin, cmd.Stderr = w.alive, &w.talk
 	if err := cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}

@@ -116,8 +116,11 @@ var errRoots = &jsonrpc.Error{Code: jsonrpc.CodeMethodNotFound, Message: "Berth 
 // mayAskRoots says whether a question for roots may belong to a call of a modern
 // client's, whose roots are for that call. A legacy client's are for all that it
 // does, and what a child asks before it has answered anything is for all that it will
-// do: those it is never told.
+// do: those it is never told. Where clients must not share state, it is told nobody's.
 func (c *child) mayAskRoots() bool {
+	if c.srv.set().PerSession {
+		return false
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, k := range c.calls {

@@ -62,7 +62,8 @@ func specOf(role string, env map[string]string) berth.ProcessSpec {
 }
 
 // newWorld returns a world of these servers with its gateway open. All is gone
-// at the end of the test.
+// at the end of the test, and of a process that does not get that far: its servers
+// are on a leash.
 func newWorld(t testing.TB, servers map[string]installed) *world {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "gw") // a socket's path must be short
@@ -71,7 +72,7 @@ func newWorld(t testing.TB, servers map[string]installed) *world {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	w := &world{t: t, dir: dir, servers: servers}
-	if w.m, err = supervisor.Open(&supervisor.Options{Home: filepath.Join(dir, "home")}); err != nil {
+	if w.m, err = supervisor.Open(&supervisor.Options{Home: filepath.Join(dir, "home"), Leashed: true}); err != nil {
 		t.Fatal(err)
 	}
 	if w.home, err = home.Open(w.m.Dir(), nil); err != nil {
@@ -206,6 +207,9 @@ func (w *world) end() {
 			w.t.Errorf("stop %s: %v", name, err)
 		}
 		cancel()
+	}
+	if err := w.m.Close(); err != nil {
+		w.t.Error(err)
 	}
 	if w.t.Failed() {
 		for _, name := range names {
