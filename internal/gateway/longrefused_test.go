@@ -40,18 +40,18 @@ func TestLongMessageIsRefused(t *testing.T) {
 		text          string
 		line          string // how what is passed on begins
 	}{
-		{"a call", call, true, "9", jsonrpc.CodeInternalError, "try again later", ""},
-		{"a call whose id comes last", `{"method":"tools/call","params":{"arguments":{"x":"` + long + `"}},"jsonrpc":"2.0","id":"z"}`, true, `"z"`, jsonrpc.CodeInternalError, "try again later", ""},
-		{"a notification", `{"jsonrpc":"2.0","method":"notifications/x","params":{"x":"` + long + `"}}`, true, "", jsonrpc.CodeInternalError, "try again later", ""},
-		{"a batch", `[{"jsonrpc":"2.0","id":9,"method":"x","params":{"x":"` + long + `"}}]`, true, "", jsonrpc.CodeInternalError, "try again later", ""},
-		{"an answer", answer + long + `"}}}`, true, "", 0, "", `{"jsonrpc":"2.0","id":"s-9","error":{"code":-32603,"message":"the client's answer has 200062 bytes and was not taken: `},
+		{"a call", call, true, "9", codeBusy, "try again later", ""},
+		{"a call whose id comes last", `{"method":"tools/call","params":{"arguments":{"x":"` + long + `"}},"jsonrpc":"2.0","id":"z"}`, true, `"z"`, codeBusy, "try again later", ""},
+		{"a notification", `{"jsonrpc":"2.0","method":"notifications/x","params":{"x":"` + long + `"}}`, true, "", codeBusy, "try again later", ""},
+		{"a batch", `[{"jsonrpc":"2.0","id":9,"method":"x","params":{"x":"` + long + `"}}]`, true, "", codeBusy, "try again later", ""},
+		{"an answer", answer + long + `"}}}`, true, "", 0, "", `{"jsonrpc":"2.0","id":"s-9","error":{"code":-32603,"message":"the client's answer has 200061 bytes and was not taken: `},
 		{"a call that fits", call, false, "", 0, "", `{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"t","arguments":`},
 		{"a handshake that fits", `{"jsonrpc":"2.0","id":9,"method":"initialize","params":{"x":"` + long + `"}}`, false, "", 0, "", `{"jsonrpc":"2.0","id":9,"method":"initialize","params":{"x":"xxx`},
 		{"a handshake", `{"jsonrpc":"2.0","id":9,"method":"initialize","params":{"x":"` + tooMuch + `"}}`, false, "9", jsonrpc.CodeInvalidRequest, "may have 16777216 bytes, not 16777280", ""},
 		{"a call with a long name", `{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"` + tooMuch + `"}}`, false, "9", jsonrpc.CodeInvalidRequest, "may have 16777216 bytes", ""},
 		{"a long notification", `{"jsonrpc":"2.0","method":"notifications/x","params":{"x":"` + tooMuch + `"}}`, false, "", jsonrpc.CodeInvalidRequest, "may have 16777216 bytes", ""},
 		{"a long batch", `[{"jsonrpc":"2.0","id":9,"method":"x","params":{"x":"` + tooMuch + `"}}]`, false, "", jsonrpc.CodeInvalidRequest, "may have 16777216 bytes", ""},
-		{"a long answer", answer + tooMuch + `"}}}`, false, "", 0, "", `{"jsonrpc":"2.0","id":"s-9","error":{"code":-32603,"message":"the client's answer has 16777278 bytes and was not taken: `},
+		{"a long answer", answer + tooMuch + `"}}}`, false, "", 0, "", `{"jsonrpc":"2.0","id":"s-9","error":{"code":-32603,"message":"the client's answer has 16777277 bytes and was not taken: `},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := bareGateway(t)
@@ -94,7 +94,7 @@ func TestLongLineOfAServerIsRefused(t *testing.T) {
 		want       string
 	}{
 		{"an answer", `{"result":{"x":"` + long + `"},"jsonrpc":"2.0","id":"g1-2"}`, true,
-			`{"jsonrpc":"2.0","id":"g1-2","error":{"code":-32603,"message":"the server's answer has 200050 bytes and could not be kept until the client reads it: `},
+			`{"jsonrpc":"2.0","id":"g1-2","error":{"code":-32603,"message":"the server's answer has 200047 bytes and could not be kept until the client reads it: `},
 		{"a notification", `{"jsonrpc":"2.0","method":"notifications/x","params":{"x":"` + long + `"}}`, true, ""},
 		{"a long question", `{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"x":"` + tooMuch + `"}}`, false, ""},
 	} {
