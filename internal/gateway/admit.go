@@ -96,11 +96,17 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request) (by *http.Reques
 	for _, own := range []string{headerPrincipal, headerClient, headerProfile} {
 		r.Header.Del(own)
 	}
-	ctx, done := withCaller(g.withOrigin(r.Context(), r.Header), who), func() {}
+	was := r.Context()
+	ctx, done := g.withOrigin(was, r.Header), func() {}
+	if who != callerIn(ctx) {
+		ctx = withCaller(ctx, who)
+	}
 	if visit != nil {
 		ctx, done = g.visits.begin(ctx, visit)
 	}
-	r = r.WithContext(ctx)
+	if ctx != was {
+		r = r.WithContext(ctx)
+	}
 	if r.Body != nil && r.ContentLength != 0 {
 		r.Body = g.paced(w, r.Body)
 	}

@@ -49,7 +49,7 @@ func (s *server) account(x exchange) *account {
 	a.call.Client = x.by.label(set.Mask)
 	a.call.BytesIn = x.m.Size() - len(x.m.Params) + int(s.g.spool.Size(x.m.Params))
 	if args := jsonrpc.Get(x.m.Params, "arguments"); args != nil {
-		a.call.ArgumentsSHA256 = hex.EncodeToString(s.g.digest(args))
+		a.call.ArgumentsSHA256 = s.g.digest(args)
 		if set.Arguments && len(args) <= argumentsMost && !s.g.spool.Marked(args) {
 			a.call.Arguments = masked(set.Mask, string(args))
 		}
@@ -57,15 +57,19 @@ func (s *server) account(x exchange) *account {
 	return a
 }
 
-// digest is that of what raw, which may have marks, stands for.
-func (g *Gateway) digest(raw []byte) []byte {
-	if !g.spool.Marked(raw) {
-		sum := sha256.Sum256(raw)
-		return sum[:]
+// digest is the hash, in hexadecimal, of what raw, which may have marks, stands for.
+func (g *Gateway) digest(raw []byte) string {
+	var sum [sha256.Size]byte
+	if g.spool.Marked(raw) {
+		h := sha256.New()
+		_ = g.spool.WriteTo(h, raw) // of what cannot be read again there will be no call
+		h.Sum(sum[:0])
+	} else {
+		sum = sha256.Sum256(raw)
 	}
-	h := sha256.New()
-	_ = g.spool.WriteTo(h, raw) // of what cannot be read again there will be no call
-	return h.Sum(nil)
+	var text [2 * sha256.Size]byte
+	hex.Encode(text[:], sum[:])
+	return string(text[:])
 }
 
 func masked(mask func(string) string, text string) string {

@@ -227,11 +227,13 @@ func (c *child) begin(ctx context.Context, by *caller, m jsonrpc.Message, params
 	}
 	c.last++
 	k.early = !c.settled
-	k.id = c.prefix + strconv.FormatUint(c.last, 10)
+	// As JSON it has nothing to escape.
+	id := append(make([]byte, 0, len(c.prefix)+22), '"')
+	id = append(strconv.AppendUint(append(id, c.prefix...), c.last, 10), '"')
+	k.id = string(id[1 : len(id)-1])
 	c.calls[k.id] = k
 	c.timed(k)
 	c.mu.Unlock()
-	id := jsonrpc.StringID(k.id)
 	if k.token != nil {
 		var err error
 		if params, err = jsonrpc.Set(params, id, "_meta", "progressToken"); err != nil {

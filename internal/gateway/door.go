@@ -175,12 +175,18 @@ func refuse(w http.ResponseWriter, status int, message string) {
 	writeLine(w, status, line)
 }
 
+// Values of headers that many answers have; nobody changes them.
+var (
+	jsonType = []string{"application/json"}
+	noSniff  = []string{"nosniff"}
+)
+
 // writeLine sends one message as a JSON body.
 func writeLine(w http.ResponseWriter, status int, line []byte) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
+	h := w.Header()
+	h["Content-Type"], h["X-Content-Type-Options"] = jsonType, noSniff
 	// A long body is not copied into chunks then.
-	w.Header().Set("Content-Length", strconv.Itoa(len(line)))
+	h.Set("Content-Length", strconv.Itoa(len(line)))
 	w.WriteHeader(status)
 	_, _ = w.Write(line) // a client that left waits for nothing
 }
@@ -206,7 +212,9 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request) (body []byte,
 		refuse(w, http.StatusRequestEntityTooLarge, "the body is too large")
 		return nil, false
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, bodyMost)
+	if r.ContentLength < 0 {
+		r.Body = http.MaxBytesReader(w, r.Body, bodyMost)
+	}
 	body, whole, err := readStart(r.Body, r.ContentLength)
 	if err == nil && !whole {
 		if body, err = g.readLong(w, r, body); err == nil && len(body) == 0 {

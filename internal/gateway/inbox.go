@@ -27,6 +27,7 @@ type inbox struct {
 
 	mu     sync.Mutex // guards the fields below, up to the blank line
 	queue  []event    // one without a line and an error is the next in filed
+	first  [1]event   // room for it: most calls have an answer and nothing else
 	filed  *spool.Queue
 	bytes  int64 // of all events
 	inMem  int   // of those in memory
@@ -47,7 +48,9 @@ const (
 var errSlowClient = errors.New("the client does not read: too much waits for it")
 
 func newInbox(store *spool.Store) *inbox {
-	return &inbox{store: store, ready: make(chan struct{}, 1)}
+	b := &inbox{store: store, ready: make(chan struct{}, 1)}
+	b.queue = b.first[:0]
+	return b
 }
 
 // put adds an event. What follows one that cannot be kept is dropped, and the call

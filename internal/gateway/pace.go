@@ -24,12 +24,12 @@ const (
 // pacedBody is a body that is to come at that pace.
 type pacedBody struct {
 	io.ReadCloser
-	conn  *http.ResponseController
+	conn  http.ResponseController
 	until time.Time
 }
 
 func (g *Gateway) paced(w http.ResponseWriter, body io.ReadCloser) io.ReadCloser {
-	b := &pacedBody{body, http.NewResponseController(w), time.Now().Add(g.o.BodyWait)}
+	b := &pacedBody{body, *http.NewResponseController(w), time.Now().Add(g.o.BodyWait)}
 	_ = b.conn.SetReadDeadline(b.until) // a writer that has none is a test's
 	return b
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -159,6 +160,9 @@ func (w *auditMembers) string(s string) {
 // auditText returns the record with each byte that is not UTF-8 written as
 // \xNN: JSON has no bytes, and which they were may matter.
 func auditText(rec berth.Record) berth.Record {
+	if auditIsText(&rec) {
+		return rec
+	}
 	for _, s := range auditStrings(&rec) {
 		*s = auditUTF8(*s)
 	}
@@ -176,6 +180,23 @@ func auditText(rec berth.Record) berth.Record {
 		rec.Args = args
 	}
 	return rec
+}
+
+// auditIsText says whether all of it is UTF-8 already, as it is nearly always.
+func auditIsText(rec *berth.Record) bool {
+	for _, s := range [...]string{rec.Server, rec.Action, rec.Command, rec.Signal, rec.Detail} {
+		if !utf8.ValidString(s) {
+			return false
+		}
+	}
+	if c := rec.Call; c != nil {
+		for _, s := range [...]string{c.Tool, c.Principal, c.Caller, c.Client, c.Arguments} {
+			if !utf8.ValidString(s) {
+				return false
+			}
+		}
+	}
+	return !slices.ContainsFunc(rec.Args, func(s string) bool { return !utf8.ValidString(s) })
 }
 
 // auditStrings are the texts of a record that may be anything, and that may be
