@@ -69,6 +69,8 @@ func (f *farServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.sessions++
 		f.session = fmt.Sprintf("session-%d", f.sessions)
 		w.Header().Set("Mcp-Session-Id", f.session)
+	case session == forgotten && m.Method != "tools/call":
+		// What the gateway asks by itself is not to notice it before a call does.
 	case r.Method == http.MethodPost && m.Method != "server/discover" && r.Header.Get("Mcp-Session-Id") != session:
 		f.mu.Unlock()
 		w.WriteHeader(http.StatusNotFound)
@@ -107,11 +109,14 @@ func (f *farServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":%s}`, m.ID, result)
 }
 
+// forgotten is no session's name.
+const forgotten = "none"
+
 // forget ends the session without a word.
 func (f *farServer) forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.session = "none"
+	f.session = forgotten
 }
 
 func (f *farServer) called(message string) int {
