@@ -23,9 +23,9 @@
 // written.
 //
 // A program that imports this package can become a shim: an init function of
-// package internal/shim takes over when argv[0] is "berth-shim". Package
-// initialisation that the language orders before that one runs in the shim as
-// well.
+// package internal/shim, or for a confined server of internal/confined, takes
+// over when argv[0] is "berth-shim". Package initialisation that the language
+// orders before that one runs in the shim as well.
 package supervisor
 
 import (
@@ -40,6 +40,7 @@ import (
 	"time"
 
 	"github.com/berth-run/berth"
+	_ "github.com/berth-run/berth/internal/confined" // a role of this program
 	"github.com/berth-run/berth/internal/fail"
 	"github.com/berth-run/berth/internal/home"
 	"github.com/berth-run/berth/internal/shim"
@@ -112,7 +113,11 @@ func (m *Manager) Start(ctx context.Context, name string, spec berth.ProcessSpec
 	var outcome berth.StartOutcome
 	err := m.withShim(ctx, name, func(ctx context.Context) (err error) {
 		_, outcome, err = shim.Start(ctx, m.home, name, spec, m.environ())
-		return err
+		if errors.Is(err, shim.ErrReplace) && shim.Runs(ctx, m.home, name) {
+			outcome = berth.AlreadyRunning
+			return nil
+		}
+		return m.makeWay(ctx, name, &spec, err)
 	}, func(ctx context.Context) (busy bool, err error) {
 		if runs, err := m.referenceRuns(name); runs || err != nil {
 			outcome = berth.AlreadyRunning
@@ -196,7 +201,7 @@ func (m *Manager) Restart(ctx context.Context, name string, spec berth.ProcessSp
 	}
 	err := m.withShim(ctx, name, func(ctx context.Context) error {
 		_, err := shim.Restart(ctx, m.home, name, spec, m.environ())
-		return err
+		return m.makeWay(ctx, name, &spec, err)
 	}, func(ctx context.Context) (busy bool, err error) {
 		if err := m.endReference(ctx, name, &spec); err != nil {
 			return errors.Is(err, home.ErrLocked), err
@@ -355,6 +360,26 @@ func (m *Manager) withShim(ctx context.Context, name string, asked func(context.
 		case <-time.After(pause):
 		}
 	}
+}
+
+// makeWay ends the server of a shim that cannot do what it was asked, if that is what err
+// says and the policy lets another be started, which a shim of this version does then:
+// ErrGone. Any other error is returned as it is.
+func (m *Manager) makeWay(ctx context.Context, name string, spec *berth.ProcessSpec, err error) error {
+	if !errors.Is(err, shim.ErrReplace) {
+		return err
+	}
+	st, _, stateErr := m.home.ReadState(name)
+	if stateErr != nil {
+		return stateErr
+	}
+	if err := shim.MayReplace(m.home, name, st, spec); err != nil {
+		return err
+	}
+	if _, err := shim.Stop(ctx, m.home, name); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: it has made way", shim.ErrGone)
 }
 
 // answers returns nil if a shim answers, shim.ErrGone if there is none, and says

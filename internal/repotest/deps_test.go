@@ -91,18 +91,17 @@ func undecided(t *testing.T, paths []string) {
 // TestShimIsInitialisedEarly: a process becomes a shim while its program is
 // initialised, which goes by import path among the packages whose own imports
 // are done. So of what the shim imports nothing may come late, or the rest of
-// the program would be initialised in every shim. Package net does come late, for the
-// sake of confined servers; docs/benchmarks.md has what that costs. Package regexp is
-// early, and yet each expression costs each shim as much as all the rest.
+// the program would be initialised in every shim: package net does, which
+// internal/confined has. Package regexp is early, and yet each expression costs each shim
+// as much as all the rest.
 func TestShimIsInitialisedEarly(t *testing.T) {
 	for _, goos := range []string{"linux", "darwin"} {
 		packages := list(t, goos, "-deps", "./internal/shim")
 		if len(packages) < 2 {
 			t.Fatalf("%s: go list found %d packages", goos, len(packages))
 		}
-		late := []string{"weak", "vendor/golang.org/x/net/dns/dnsmessage"}
 		for _, p := range packages {
-			if p.ImportPath == "regexp" || p.ImportPath > "unsafe" && !slices.Contains(late, p.ImportPath) {
+			if p.ImportPath == "regexp" || p.ImportPath > "unsafe" {
 				t.Errorf("%s: internal/shim needs %s", goos, p.ImportPath)
 			}
 		}

@@ -3,9 +3,9 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"net"
 	"runtime"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -113,7 +113,11 @@ func (p *Plan) SelfTest() error {
 		}
 	}
 	if p.Test.Connect != "" && p.Net != NetOpen {
-		if err := connectTCP(p.Test.Connect); err == nil {
+		to, err := parseIPv4(p.Test.Connect)
+		if err != nil {
+			return err
+		}
+		if err := connectTCP(to); err == nil {
 			return fmt.Errorf("the sandbox does not hold: %s was reached", p.Test.Connect)
 		}
 	}
@@ -131,27 +135,10 @@ func (p *Plan) keepsUnix() bool {
 	return p.Namespaces.Mount || !p.UnixSockets || landlockVersion() >= landlockUnix
 }
 
-// connectTCP connects without package net, which would do it on other threads.
-func connectTCP(address string) error {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return err
-	}
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		return err
-	}
-	var to unix.Sockaddr
-	family := unix.AF_INET
-	ip := net.ParseIP(host)
-	if four := ip.To4(); four != nil {
-		to = &unix.SockaddrInet4{Port: number, Addr: [4]byte(four)}
-	} else if ip != nil {
-		family, to = unix.AF_INET6, &unix.SockaddrInet6{Port: number, Addr: [16]byte(ip)}
-	} else {
-		return fmt.Errorf("%q is no address", host)
-	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+// connectTCP connects to an address of IPv4, without package net: the processes that
+// are to be small do without it, and it would connect on other threads.
+func connectTCP(to *unix.SockaddrInet4) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
@@ -159,6 +146,26 @@ func connectTCP(address string) error {
 	// What does not answer at once is not reached: the tests connect on this machine.
 	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 2})
 	return unix.Connect(fd, to)
+}
+
+// parseIPv4 takes four numbers with dots, a colon and a port.
+func parseIPv4(address string) (*unix.SockaddrInet4, error) {
+	bad := fmt.Errorf("%q is not an address of IPv4 and a port", address)
+	host, port, ok := strings.Cut(address, ":")
+	parts := strings.Split(host, ".")
+	n, err := strconv.ParseUint(port, 10, 16)
+	to := &unix.SockaddrInet4{Port: int(n)}
+	if !ok || err != nil || len(parts) != len(to.Addr) {
+		return nil, bad
+	}
+	for i, part := range parts {
+		b, err := strconv.ParseUint(part, 10, 8)
+		if err != nil {
+			return nil, bad
+		}
+		to.Addr[i] = byte(b)
+	}
+	return to, nil
 }
 
 func connectUnix(path string) error {

@@ -59,7 +59,11 @@ func notifyMain(args []string) {
 	check("enter", err)
 	check("hand out", unix.Sendmsg(3, []byte{'N'}, unix.UnixRights(fd), nil, 0))
 	unix.Close(fd)
-	fmt.Println("connect:", connectTCP(args[2]))
+	to, err := parseIPv4(args[2])
+	if err == nil {
+		err = connectTCP(to)
+	}
+	fmt.Println("connect:", err)
 	_, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	fmt.Println("udp:", err)
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -229,5 +233,22 @@ func TestWhatCoversBerthsFiles(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestParseIPv4(t *testing.T) {
+	to, err := parseIPv4("127.0.0.1:8080")
+	if err != nil || to.Port != 8080 || to.Addr != [4]byte{127, 0, 0, 1} {
+		t.Errorf("%+v, %v", to, err)
+	}
+	for _, bad := range []string{"", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0:1", "127.0.0.256:1", "127.0.0.0.1:1", "[::1]:80", "localhost:80", "127.0.0.1:80:80", ".0.0.1:1"} {
+		if to, err := parseIPv4(bad); err == nil {
+			t.Errorf("%q was taken for %+v", bad, to)
+		}
+	}
+	// What cannot be tried has not been found to fail.
+	p := Plan{Test: Test{Connect: "[::1]:80"}}
+	if p.SelfTest() == nil {
+		t.Error("a test that was not made passed")
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,7 +35,7 @@ type bait struct {
 	File     string `json:"file"`
 	Unix     string `json:"unix"`
 	Abstract string `json:"abstract"`
-	TCP      string `json:"tcp"`
+	TCP      int    `json:"tcp"` // a port of 127.0.0.1
 	PID      int    `json:"pid"`
 }
 
@@ -131,7 +129,7 @@ func namespaceHint() string {
 type laid struct {
 	bait
 	dir     string
-	closers []io.Closer
+	sockets []int
 }
 
 func layBait() (*laid, error) {
@@ -146,20 +144,22 @@ func layBait() (*laid, error) {
 	l.PID, l.File = os.Getpid(), filepath.Join(dir, "secret")
 	l.Unix, l.Abstract = filepath.Join(dir, "socket"), "@"+filepath.Base(dir)
 	err = os.WriteFile(l.File, []byte("secret"), 0o600)
-	listen := func(network, address string) string {
+	listen := func(family int, at unix.Sockaddr) int {
 		if err != nil {
-			return ""
+			return -1
 		}
-		var n net.Listener
-		if n, err = net.Listen(network, address); err != nil {
-			return ""
+		var fd int
+		if fd, err = listening(family, at); err == nil {
+			l.sockets = append(l.sockets, fd)
 		}
-		l.closers = append(l.closers, n)
-		return n.Addr().String()
+		return fd
 	}
-	l.TCP = listen("tcp", "127.0.0.1:0")
-	listen("unix", l.Unix)
-	listen("unix", l.Abstract)
+	tcp := listen(unix.AF_INET, ownPort(0))
+	listen(unix.AF_UNIX, &unix.SockaddrUnix{Name: l.Unix})
+	listen(unix.AF_UNIX, &unix.SockaddrUnix{Name: l.Abstract})
+	if err == nil {
+		l.TCP, err = portOf(tcp)
+	}
 	if err != nil {
 		l.remove()
 		return nil, err
@@ -168,10 +168,44 @@ func layBait() (*laid, error) {
 }
 
 func (l *laid) remove() {
-	for _, c := range l.closers {
-		c.Close()
+	for _, fd := range l.sockets {
+		unix.Close(fd)
 	}
 	os.RemoveAll(l.dir)
+}
+
+// listening is a socket that listens. Nobody accepts: who connects has reached it.
+func listening(family int, at unix.Sockaddr) (int, error) {
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	if err = os.NewSyscallError("bind", unix.Bind(fd, at)); err == nil {
+		err = os.NewSyscallError("listen", unix.Listen(fd, 16))
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// ownPort is a port of this host.
+func ownPort(port int) *unix.SockaddrInet4 {
+	return &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}
+}
+
+// portOf is the port of a socket of IPv4.
+func portOf(fd int) (int, error) {
+	at, err := unix.Getsockname(fd)
+	if err != nil {
+		return 0, os.NewSyscallError("getsockname", err)
+	}
+	to, ok := at.(*unix.SockaddrInet4)
+	if !ok {
+		return 0, fmt.Errorf("a socket of another kind: %T", at)
+	}
+	return to.Port, nil
 }
 
 // maySetUp says whether this process may make namespaces as it is.
@@ -300,7 +334,7 @@ func (b bait) try() map[string][]string {
 	got(berth.GuaranteeFSWrite, "writing a file", openFile(b.File, unix.O_WRONLY))
 	got(berth.GuaranteeFSWrite, "making a file", openFile(b.File+".new", unix.O_WRONLY|unix.O_CREAT))
 	got(berth.GuaranteeFSWrite, "removing a file", unix.Unlink(b.File))
-	got(berth.GuaranteeEgress, "TCP", connectTCP(b.TCP))
+	got(berth.GuaranteeEgress, "TCP", connectTCP(ownPort(b.TCP)))
 	got(berth.GuaranteeUnixSockets, "a socket", connectUnix(b.Unix))
 	got(berth.GuaranteeUnixSockets, "an abstract socket", connectUnix(b.Abstract))
 	got(berth.GuaranteeSignals, "signal to the supervisor", unix.Kill(b.PID, 0))

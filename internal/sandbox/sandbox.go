@@ -96,7 +96,8 @@ type Plan struct {
 type Test struct {
 	// Read is a file that must not open.
 	Read string `json:"read,omitzero"`
-	// Connect is the TCP address of something that listens, and must not be reached.
+	// Connect is the address of something that listens by TCP, of IPv4, and must not be
+	// reached.
 	Connect string `json:"connect,omitzero"`
 	// Unix is the path of a Unix socket on which something listens, and must not be
 	// reached.

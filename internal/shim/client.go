@@ -17,6 +17,10 @@ import (
 // ErrGone: no shim listens for the server. It is down, or its shim was killed.
 var ErrGone = errors.New("no shim is listening")
 
+// ErrReplace: the shim cannot do what it was asked, and another one could: it is too
+// old, or cannot become one that confines. The server is as it was.
+var ErrReplace = errors.New("the server's supervisor has to be replaced")
+
 // answerTimeout is how long a shim may take to take a connection's first frame
 // in hand. A shim that is stopped (SIGSTOP) or starved exceeds it.
 const answerTimeout = 5 * time.Second
@@ -81,7 +85,20 @@ func ask(ctx context.Context, conn connection, req request) (reply, *frameReader
 	if err := decode(payload, &r); err != nil {
 		return reply{}, nil, err
 	}
+	if r.Error.tooOld() {
+		r.Error.Kind = kindReplace
+	}
 	return r, frames, r.Error.err()
+}
+
+// askSpec is do with a spec. A shim that turns into one that confines the server for it
+// does not answer: what it has become is asked again.
+func askSpec(ctx context.Context, h *home.Home, name string, req request) (reply, error) {
+	r, err := do(ctx, h, name, req)
+	if errors.Is(err, ErrGone) && req.Spec.Confine.Confined() {
+		return do(ctx, h, name, req)
+	}
+	return r, err
 }
 
 // gone turns the end of a connection into ErrGone, and the end of ctx into its
@@ -136,9 +153,15 @@ func Listens(h *home.Home, name string) bool {
 	return true
 }
 
+// Runs says whether the server's shim says that it runs.
+func Runs(ctx context.Context, h *home.Home, name string) bool {
+	st, err := Status(ctx, h, name)
+	return err == nil && st.Status == berth.Running
+}
+
 // Start asks a live shim to have its server up, with this spec if it is down.
 func Start(ctx context.Context, h *home.Home, name string, spec berth.ProcessSpec, environ []string) (berth.Status, berth.StartOutcome, error) {
-	r, err := do(ctx, h, name, request{Op: opStart, Spec: &spec, Environ: environ})
+	r, err := askSpec(ctx, h, name, request{Op: opStart, Spec: &spec, Environ: environ})
 	return r.status(), berth.StartOutcome(r.Outcome), err
 }
 
@@ -170,7 +193,7 @@ func end(ctx context.Context, h *home.Home, name string, req request) (berth.Sto
 
 // Restart asks a live shim to replace its server's process, with this spec.
 func Restart(ctx context.Context, h *home.Home, name string, spec berth.ProcessSpec, environ []string) (berth.Status, error) {
-	r, err := do(ctx, h, name, request{Op: opRestart, Spec: &spec, Environ: environ})
+	r, err := askSpec(ctx, h, name, request{Op: opRestart, Spec: &spec, Environ: environ})
 	return r.status(), err
 }
 

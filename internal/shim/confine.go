@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/berth-run/berth"
-	"github.com/berth-run/berth/internal/egress"
 	"github.com/berth-run/berth/internal/proc"
 	"github.com/berth-run/berth/internal/sandbox"
 )
@@ -19,18 +18,18 @@ import (
 //
 //	spec ─ Compile ─▶ plan ──channel──▶ berth-init: network, mounts ─▶ berth-exec: the rest
 //	                   ▲                    │ listeners                   │ notify
-//	         report ───┘                    └──────────▶ egress ◀─────────┘
+//	         report ───┘                    └─────────▶ WayOut ◀──────────┘
 type jail struct {
 	plan   sandbox.Plan
 	report sandbox.Report
 	// allow are the permissions that its way out goes by.
 	allow []string
-	rules *egress.Rules
+	rules Rules
 	// kept are the guarantees, but for those of the tree.
 	kept map[string]berth.Guarantee
 	// need are those that the start is refused without.
 	need   map[string]berth.GuaranteeState
-	egress *egress.Server
+	wayOut WayOut
 	denied *denials
 }
 
@@ -55,7 +54,7 @@ func (s *shim) newJail(path string, argv, env []string, dir string) (*jail, erro
 
 func (s *shim) compile(report sandbox.Report, path string, argv, env []string, dir string) (*jail, error) {
 	c := s.spec.Confine
-	rules, err := egress.ParseRules(c.Allow)
+	rules, err := s.network.Rules(c.Allow)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", berth.ErrInvalidSpec, err)
 	}
@@ -88,7 +87,7 @@ func (s *shim) namespaces(j *jail) sandbox.Namespaces {
 	if !n.PID || s.spec.TreeKill != berth.TreeAuto && s.spec.TreeKill != berth.TreePIDNamespace {
 		return sandbox.Namespaces{}
 	}
-	n.Net = n.Net && !j.rules.Open
+	n.Net = n.Net && !j.rules.Open()
 	return n
 }
 
@@ -113,28 +112,26 @@ func (j *jail) environ(env []string) []string {
 	}
 	add(j.plan.Environ(), true)
 	if j.plan.Net == sandbox.NetNames {
-		add(egress.Environ(j.rules, j.plan.Notify), false)
+		add(j.rules.Environ(j.plan.Notify), false)
 	}
 	return env
 }
 
 // serve begins to serve the server's way out, on what its roles sent.
 func (j *jail) serve(files []*os.File, notify *os.File, state []byte) error {
-	server, err := egress.Start(egress.Config{
-		Rules: j.rules, Files: files, State: state, Notify: notify, Violation: j.denied.add,
-	})
+	wayOut, err := j.rules.Serve(files, notify, state, j.denied.add)
 	if err != nil {
 		return fmt.Errorf("serve the network of a confined server: %w", err)
 	}
-	j.egress = server
+	j.wayOut = wayOut
 	return nil
 }
 
 // close ends the way out: the server has ended, or will.
 func (j *jail) close() {
-	if j != nil && j.egress != nil {
-		j.egress.Close()
-		j.egress = nil
+	if j != nil && j.wayOut != nil {
+		j.wayOut.Close()
+		j.wayOut = nil
 	}
 }
 
@@ -158,9 +155,9 @@ func (j *jail) guaranteed(treeKill, memory berth.Guarantee) map[string]berth.Gua
 	for name, g := range j.kept {
 		all[name] = g
 	}
-	if j.egress != nil {
+	if j.wayOut != nil {
 		// What was found open stays so, whoever serves it.
-		if g := j.egress.Guarantee(); rank(g.State) <= rank(all[berth.GuaranteeEgress].State) {
+		if g := j.wayOut.Guarantee(); rank(g.State) <= rank(all[berth.GuaranteeEgress].State) {
 			all[berth.GuaranteeEgress] = g
 		}
 	}
@@ -219,6 +216,9 @@ func mend(r sandbox.Report) string {
 
 // confined starts a confined server.
 func (s *shim) confined(spec proc.Spec) (*proc.Tree, *jail, error) {
+	if s.network == nil { // its caller sees to it that this cannot be
+		return nil, nil, fmt.Errorf("server %q was not started: %w: its supervisor confines nothing", s.name, berth.ErrUnenforced)
+	}
 	j, err := s.newJail(spec.Path, spec.Argv, spec.Env, spec.Dir)
 	if err != nil {
 		return nil, nil, err
@@ -281,15 +281,15 @@ func (j *jail) pause() (*jailState, error) {
 		return nil, nil
 	}
 	h := &jailState{Allow: j.allow, Kept: j.kept}
-	if j.egress == nil {
+	if j.wayOut == nil {
 		return h, nil
 	}
 	var err error
-	if h.State, h.files, err = j.egress.Handover(); err != nil {
+	if h.State, h.files, err = j.wayOut.Handover(); err != nil {
 		return nil, err
 	}
 	h.Egress = true
-	j.egress = nil
+	j.wayOut = nil
 	for _, f := range h.files {
 		h.Files = append(h.Files, int(f.Fd()))
 	}
@@ -309,7 +309,10 @@ func (s *shim) adoptJail(h *jailState, inherit func(fd int, name string) *os.Fil
 	if h == nil {
 		return nil, nil
 	}
-	rules, err := egress.ParseRules(h.Allow)
+	if s.network == nil {
+		return nil, errHandover
+	}
+	rules, err := s.network.Rules(h.Allow)
 	if err != nil {
 		return nil, err
 	}

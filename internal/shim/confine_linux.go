@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/berth-run/berth/internal/egress"
 	"github.com/berth-run/berth/internal/proc"
 	"github.com/berth-run/berth/internal/sandbox"
 	"golang.org/x/sys/unix"
@@ -23,18 +22,25 @@ const (
 // mostRights is how many descriptors one message may carry (SCM_MAX_FD is 253).
 const mostRights = 200
 
-// hooks are what this binary does in the roles of package proc.
-func hooks() proc.Hooks { return proc.Hooks{Init: initHook, Stage: stageHook} }
+// hooks are what this binary does in the roles of package proc. Without a network
+// there is none for Init.
+func hooks(network Network) proc.Hooks {
+	h := proc.Hooks{Stage: stageHook}
+	if network != nil {
+		h.Init = func(channel int) error { return initHook(channel, network) }
+	}
+	return h
+}
 
 // initHook prepares the namespaces: their network first, for which it needs what the
 // mounts may hide.
-func initHook(channel int) error {
+func initHook(channel int, network Network) error {
 	i, err := instructed(channel)
 	if err != nil {
 		return err
 	}
 	if i.Plan.Namespaces.Net {
-		files, err := egress.Inside(i.Ports)
+		files, err := network.Inside(i.Ports)
 		if err != nil {
 			return fmt.Errorf("make a network of its own: %w", err)
 		}
@@ -149,7 +155,7 @@ func (j *jail) start(spec proc.Spec) (*proc.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	if served == nil && j.served() && j.egress == nil {
+	if served == nil && j.served() && j.wayOut == nil {
 		served = errors.New("the listeners of its network did not arrive")
 	}
 	if served != nil {
@@ -170,7 +176,7 @@ func (j *jail) listen(channel *os.File) error {
 	for {
 		says, more, err := hearFiles(channel)
 		if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
-			if j.egress != nil {
+			if j.wayOut != nil {
 				return nil
 			}
 			return serve(nil)

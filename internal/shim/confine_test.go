@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/berth-run/berth"
-	"github.com/berth-run/berth/internal/egress"
 	"github.com/berth-run/berth/internal/sandbox"
 )
 
@@ -102,16 +101,16 @@ func TestGuaranteesChanged(t *testing.T) {
 // how many were not; before the server runs none is, for they are our own test.
 func TestDenialsAreFew(t *testing.T) {
 	type told struct {
-		v      egress.Violation
+		v      Violation
 		hidden uint64
 	}
 	said := make(chan told, 1000)
-	d := &denials{tell: func(v egress.Violation, hidden uint64) { said <- told{v, hidden} }}
-	d.add(egress.Violation{Host: "self-test"})
+	d := &denials{tell: func(v Violation, hidden uint64) { said <- told{v, hidden} }}
+	d.add(Violation{Host: "self-test"})
 	d.open()
 	for i := range 500 {
-		d.add(egress.Violation{Host: "a", Port: 1})
-		d.add(egress.Violation{Host: fmt.Sprint("b", i), Port: 1})
+		d.add(Violation{Host: "a", Port: 1})
+		d.add(Violation{Host: fmt.Sprint("b", i), Port: 1})
 	}
 	seen := map[string]bool{}
 	for range mostDenials {
@@ -124,7 +123,7 @@ func TestDenialsAreFew(t *testing.T) {
 	d.mu.Lock()
 	d.minute = d.minute.Add(-time.Minute)
 	d.mu.Unlock()
-	d.add(egress.Violation{Host: "later"})
+	d.add(Violation{Host: "later"})
 	one := <-said
 	if one.v.Host != "later" {
 		t.Errorf("told: %+v", one)

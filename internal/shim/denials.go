@@ -8,19 +8,18 @@ import (
 	"time"
 
 	"github.com/berth-run/berth"
-	"github.com/berth-run/berth/internal/egress"
 )
 
 // denials are what a confined server tried and may not: each goes to its log and to
 // the audit trail, once a minute for one host and port and no more than a few at all,
 // so that a server cannot fill the disk with what it is refused.
 type denials struct {
-	tell   func(egress.Violation, uint64)
+	tell   func(Violation, uint64)
 	opened atomic.Bool // before that, it is our own test
 
 	mu     sync.Mutex // guards the fields below
 	minute time.Time
-	seen   map[egress.Violation]struct{}
+	seen   map[Violation]struct{}
 	hidden uint64 // not told since the last one that was
 }
 
@@ -28,7 +27,7 @@ type denials struct {
 const mostDenials = 10
 
 func (s *shim) newDenials() *denials {
-	return &denials{tell: func(v egress.Violation, hidden uint64) {
+	return &denials{tell: func(v Violation, hidden uint64) {
 		at := time.Now()
 		s.post(func() { s.recordDenial(at, v, hidden) })
 	}}
@@ -37,14 +36,14 @@ func (s *shim) newDenials() *denials {
 func (d *denials) open() { d.opened.Store(true) }
 
 // add does not block; who calls it serves the server.
-func (d *denials) add(v egress.Violation) {
+func (d *denials) add(v Violation) {
 	if !d.opened.Load() {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if now := time.Now(); now.Sub(d.minute) >= time.Minute {
-		d.minute, d.seen = now, map[egress.Violation]struct{}{}
+		d.minute, d.seen = now, map[Violation]struct{}{}
 	}
 	_, again := d.seen[v]
 	if again || len(d.seen) >= mostDenials {
@@ -57,7 +56,7 @@ func (d *denials) add(v egress.Violation) {
 }
 
 // recordDenial tells of one, and of how many were not told before it.
-func (s *shim) recordDenial(at time.Time, v egress.Violation, hidden uint64) {
+func (s *shim) recordDenial(at time.Time, v Violation, hidden uint64) {
 	what := printable(v.Host)
 	if v.Port != 0 {
 		what += ":" + strconv.Itoa(int(v.Port))

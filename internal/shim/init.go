@@ -12,21 +12,34 @@ import (
 const ShimName = "berth-shim"
 
 // init makes this process a shim, or one of package proc's helpers, when it was
-// started as one. It is the only init function of the program, and it is here
-// rather than in main because package initialisation of everything else would
-// cost each shim about a megabyte. Packages of an importing program that the
-// language initialises earlier (they sort before this one and do not depend on
-// it) run in the shim as well.
-func init() {
-	if len(os.Args) == 0 {
+// started as one. It is here rather than in main because package initialisation
+// of everything else would cost each shim about a megabyte. Packages of an
+// importing program that the language initialises earlier (they sort before this
+// one and do not depend on it) run in the shim as well.
+//
+// What a confined server needs imports package net, and so is initialised late.
+// A process that is to have that is not made a shim here but by the init of
+// package confined, the only other one of the program.
+func init() { Main(os.Args, nil) }
+
+// Main plays the role that args give to this process. It returns if they give
+// none, or one that needs a Network where there is none.
+func Main(args []string, network Network) {
+	if len(args) == 0 {
 		return
 	}
-	switch os.Args[0] {
+	switch args[0] {
 	case ShimName:
-		os.Exit(run())
-	case proc.InitName, proc.ExecName:
-		proc.InitMain(os.Args, hooks())
+		if network != nil || !confines(args) {
+			os.Exit(run(args, network))
+		}
+	case proc.InitName:
+		if network != nil || !proc.Hooked(args) {
+			proc.InitMain(args, hooks(network))
+		}
+	case proc.ExecName:
+		proc.InitMain(args, hooks(network))
 	case sandbox.ProbeName:
-		sandbox.ProbeMain(os.Args)
+		sandbox.ProbeMain(args)
 	}
 }

@@ -16,6 +16,9 @@ import (
 	"github.com/berth-run/berth/internal/home"
 )
 
+// greetFD is where a new shim finds the socket to its launcher. Unix.
+const greetFD = 3
+
 // LaunchOptions says how to make a shim.
 type LaunchOptions struct {
 	// Executable is the binary to become the shim; default the running one.
@@ -57,7 +60,11 @@ func Launch(ctx context.Context, h *home.Home, name string, o LaunchOptions) (La
 	if timeout == 0 {
 		timeout = 2 * time.Second
 	}
-	cmd := &exec.Cmd{Path: exe, Args: []string{ShimName, name}, Dir: rootDir(), Env: shimEnviron(os.Environ())}
+	args := []string{ShimName, name}
+	if o.Spec.Confine.Confined() || !canTurn {
+		args = append(args, confining)
+	}
+	cmd := &exec.Cmd{Path: exe, Args: args, Dir: rootDir(), Env: shimEnviron(os.Environ())}
 	conn, err := startShim(cmd)
 	if err != nil {
 		return Launched{}, fmt.Errorf("start the shim of %q: %w", name, err)

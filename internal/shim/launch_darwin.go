@@ -11,6 +11,9 @@ import (
 // binary of `go run`), Options.Executable has to name another.
 func ownExecutable() (string, error) { return os.Executable() }
 
+// checkOwn refuses what somebody else has put in the place of this program's file.
+func checkOwn(path string) error { return checkExecutable(path) }
+
 func socketPair() ([2]int, error) {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()

@@ -11,9 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// greetFD is where a new shim finds the socket to its launcher.
-const greetFD = 3
-
 // startShim starts cmd with one end of a socket pair and returns the other.
 // The shim is in a session of its own, its standard streams are the null
 // device: a kept stdout would block a capturing caller for the shim's life.

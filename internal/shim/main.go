@@ -50,10 +50,17 @@ const greetTimeout = 30 * time.Second
 // A shim catches no signals: package os/signal takes four threads, a quarter of
 // a shim's memory. In a session of its own nothing sends it any, but for a
 // system that goes down, and then its server gets one as well.
-func run() int {
+func run(args []string, network Network) int {
 	proc.ResetSignals()
-	if fd, ok := adoptArg(os.Args); ok {
-		return runAdopted(fd)
+	if fd, ok := fdArg(args, adoptPrefix); ok {
+		return runAdopted(fd, args, network)
+	}
+	var message []byte
+	if fd, ok := fdArg(args, bootPrefix); ok {
+		var err error
+		if message, err = readFrom(fd); err != nil {
+			return 1
+		}
 	}
 	conn, err := inheritedConn()
 	if err != nil {
@@ -61,24 +68,24 @@ func run() int {
 		return 2
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(greetTimeout))
-	if _, err := conn.Write([]byte(greeting)); err != nil {
-		return 1
-	}
-	frames := &frameReader{r: conn}
-	kind, payload, err := frames.next()
-	if err != nil || kind != frameRequest {
-		return 1 // the launcher was killed: nothing was started
+	if message == nil {
+		if message, err = greet(conn); err != nil {
+			return 1 // the launcher was killed: nothing was started
+		}
 	}
 	var b boot
-	if err := decode(payload, &b); err != nil || b.Version != versionFor(&b.Spec) {
+	if err := decode(message, &b); err != nil || b.Version != versionFor(&b.Spec) {
 		answer(conn, reply{Error: toWire(fmt.Errorf("%w: a boot message that this shim does not understand", ErrProtocol))})
 		return 1
 	}
-	conn.SetDeadline(time.Time{})
+	if network == nil && b.Spec.Confine.Confined() {
+		err := turnWith(message, args, bootPrefix, greetFD)
+		answer(conn, reply{Error: toWire(fmt.Errorf("become a shim that confines: %w", err))})
+		return 1
+	}
 	fail.Point("shim.boot.greeted")
 
-	s, err := newShim(b)
+	s, err := newShim(b, network)
 	if err != nil {
 		answer(conn, reply{Error: toWire(err), Busy: errors.Is(err, home.ErrLocked)})
 		return 1
@@ -93,13 +100,37 @@ func run() int {
 	return 0
 }
 
+// greet says what this process is, and returns what it is to do.
+func greet(conn connection) ([]byte, error) {
+	conn.SetDeadline(time.Now().Add(greetTimeout))
+	if _, err := conn.Write([]byte(greeting)); err != nil {
+		return nil, err
+	}
+	frames := &frameReader{r: conn}
+	kind, payload, err := frames.next()
+	if err == nil && kind != frameRequest {
+		err = ErrProtocol
+	}
+	conn.SetDeadline(time.Time{})
+	return payload, err
+}
+
 // runAdopted continues the life of a shim whose program this one replaced.
-func runAdopted(fd int) int {
-	h, err := readHandover(fd)
+func runAdopted(fd int, args []string, network Network) int {
+	text, err := readFrom(fd)
 	if err != nil {
 		return 1
 	}
-	s, err := adoptShim(h)
+	h, err := parseHandover(text)
+	if err != nil {
+		return 1
+	}
+	if network == nil && h.confines() {
+		// The image before this one did not know that there are two roles.
+		turnWith(text, args, adoptPrefix)
+		return 1
+	}
+	s, err := adoptShim(h, network)
 	if err != nil {
 		return 1
 	}
@@ -126,8 +157,8 @@ func (s *shim) live() {
 
 // newShim takes the server's lock, the first act of a shim: a loser has started
 // nothing and touched nothing.
-func newShim(b boot) (*shim, error) {
-	s, err := bareShim(b)
+func newShim(b boot, network Network) (*shim, error) {
+	s, err := bareShim(b, network)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +171,7 @@ func newShim(b boot) (*shim, error) {
 }
 
 // bareShim is a shim that holds nothing yet.
-func bareShim(b boot) (*shim, error) {
+func bareShim(b boot, network Network) (*shim, error) {
 	h, err := home.Open(b.Home, nil)
 	if err != nil {
 		return nil, err
@@ -151,7 +182,7 @@ func bareShim(b boot) (*shim, error) {
 	}
 	host, _ := os.Hostname() // only compared with what the same call said
 	s := &shim{
-		home: h, name: b.Name, self: self, host: host,
+		home: h, name: b.Name, self: self, host: host, network: network, leashed: b.Leash,
 		inbox:    make(chan func()),
 		leaving:  make(chan struct{}),
 		onMain:   make(chan func()),
@@ -170,7 +201,7 @@ func (s *shim) startScribe() {
 	s.scribe = newScribe(func(records []berth.Record) error {
 		_, err := s.home.AppendAll(records)
 		return err
-	}, func() { s.post(func() {}) })
+	}, func() { s.post(s.resumeDeferred) })
 	go s.scribe.run()
 }
 

@@ -49,7 +49,7 @@ func (s *shim) serve(conn connection) {
 		err = decode(payload, &req)
 	}
 	if err == nil && req.Version > confinedVersion {
-		err = fmt.Errorf("this shim speaks version %d of its protocol, not %d: restart the server to replace it", confinedVersion, req.Version)
+		err = fmt.Errorf("%w: this shim speaks version %d of its protocol, not %d", ErrReplace, confinedVersion, req.Version)
 	}
 	if err != nil {
 		answer(conn, reply{Error: toWire(err)})
@@ -116,6 +116,10 @@ func (s *shim) change(req request, done func(reply)) {
 			finish(int(berth.AlreadyRunning))(nil)
 			return
 		}
+		if s.unfit(req.Spec) {
+			s.turn(req, done)
+			return
+		}
 		s.adoptSpec(req)
 		s.upWaits = append(s.upWaits, finish(int(berth.Started)))
 		s.apply(evStart{at: s.now()})
@@ -136,6 +140,10 @@ func (s *shim) change(req request, done func(reply)) {
 		s.downWait = append(s.downWait, finish(int(berth.StopDone)))
 		s.apply(evStop{at: s.now()})
 	case opRestart:
+		if s.unfit(req.Spec) {
+			s.turn(req, done)
+			return
+		}
 		if s.refuses(causeRestart, req.Spec, finish(0)) {
 			return
 		}

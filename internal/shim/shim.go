@@ -37,9 +37,11 @@ import (
 // shim is the owner's state. Only the goroutine that runs loop touches it;
 // everybody else posts a function to inbox.
 type shim struct {
-	home *home.Home
-	name string
-	lock *home.Lock // shim.lock, held until the process ends
+	home    *home.Home
+	name    string
+	network Network    // nil: for servers that are not confined
+	leashed bool       // the server ends with its launcher
+	lock    *home.Lock // shim.lock, held until the process ends
 	// treeLock is inherited by the server.
 	treeLock *home.Lock
 	prober   *proc.Prober
@@ -93,6 +95,7 @@ type shim struct {
 
 	attached *attachment
 	queued   []func() // attaches that wait for a process
+	deferred []func() // requests that wait until nothing is under way
 	epoch    uint64
 	watchers map[*watcher]struct{}
 }
@@ -245,6 +248,9 @@ func (s *shim) settle() {
 			attach() // refuses: the server is down
 		}
 		s.queued = nil
+	}
+	if len(s.deferred) > 0 {
+		go s.post(s.resumeDeferred) // not in the middle of an event
 	}
 	s.publish()
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/berth-run/berth"
@@ -47,6 +45,11 @@ type handover struct {
 	Started     time.Time      `json:"started"`
 	Skip        lineKind       `json:"skip"` // what to do with the rest of the present line
 
+	// Confines: the next image is to be one with a network. Turned: it is the same
+	// program.
+	Confines bool `json:"confines,omitempty"`
+	Turned   bool `json:"turned,omitempty"`
+
 	Tree *proc.Handover `json:"tree"`
 	Jail *jailState     `json:"jail,omitempty"`
 	// Descriptors. Zero is none: a shim never keeps its stdin.
@@ -58,24 +61,47 @@ type handover struct {
 	ErrPipe  int `json:"errPipe"`
 }
 
-// adoptPrefix is how the next image learns the descriptor of the handover.
-const adoptPrefix = "adopt="
+// How the next image learns the descriptor of the handover, or of the boot message.
+const (
+	adoptPrefix = "adopt="
+	bootPrefix  = "boot="
+)
 
 // upgrade becomes the executable, or calls done with why not. On success this
 // image ends here; the next one answers at the same socket.
 func (s *shim) upgrade(executable string, done func(error)) {
+	err := s.mayChange()
+	if err == nil {
+		err = checkExecutable(executable)
+	}
+	if err == nil {
+		err = s.become(image{path: executable})
+	}
+	done(err)
+}
+
+// mayChange says why the program of this process cannot be replaced now.
+func (s *shim) mayChange() error {
 	switch {
+	case s.leashed:
+		return fmt.Errorf("server %q ends with the program that started it, and so does its supervisor", s.name)
 	case s.m.stage != stageUp && s.m.stage != stageBackoff:
-		done(fmt.Errorf("server %q is %s: try again when it runs", s.name, s.m.phase()))
-		return
+		return fmt.Errorf("server %q is %s: try again when it runs", s.name, s.m.phase())
 	case !s.scribe.idle() || s.stateStale:
-		done(fmt.Errorf("records of %q are not on the disk yet: try again", s.name))
-		return
+		return fmt.Errorf("records of %q are not on the disk yet: try again", s.name)
 	}
-	if err := checkExecutable(executable); err != nil {
-		done(err)
-		return
-	}
+	return nil
+}
+
+// image is a program to become.
+type image struct {
+	path string
+	// turns: it is this very program, which is to confine from now on.
+	turns bool
+}
+
+// become executes the image in the place of this one, and returns only if that failed.
+func (s *shim) become(i image) error {
 	if s.attached != nil {
 		// The attacher comes back to the next image; half a line of its would
 		// be lost in this one.
@@ -83,17 +109,17 @@ func (s *shim) upgrade(executable string, done func(error)) {
 		s.detach(s.attached)
 	}
 	if c := s.child; c != nil && !c.relay.inMu.TryLock() {
-		done(fmt.Errorf("server %q does not read its input: try again", s.name))
-		return
+		return fmt.Errorf("server %q does not read its input: try again", s.name)
 	}
 	h, err := s.pause()
 	if err == nil {
 		fail.Point("shim.upgrade.before-exec")
-		err = s.become(executable, h)
+		h.Confines, h.Turned = s.network != nil || i.turns, i.turns
+		err = s.execute(i, h)
 	}
 	// It failed, so this image goes on.
 	s.resume(h)
-	done(fmt.Errorf("become %s: %w", executable, err))
+	return fmt.Errorf("become %s: %w", i.path, err)
 }
 
 // pause stops every goroutine that holds something which the next image needs.
@@ -157,8 +183,8 @@ func (s *shim) resume(h handover) {
 	s.begin(c)
 }
 
-// become executes the next image. It returns only if that failed.
-func (s *shim) become(executable string, h handover) error {
+// execute hands over to the next image. It returns only if that failed.
+func (s *shim) execute(i image, h handover) error {
 	keep, err := s.keepOpen(&h)
 	if err != nil {
 		return err
@@ -172,10 +198,12 @@ func (s *shim) become(executable string, h handover) error {
 		return fmt.Errorf("write the handover: %w", err)
 	}
 	defer f.Close()
+	// A program of another version may not know the roles: it is told in the handover
+	// that it is to confine, and turns.
+	args := roleArgs(s.name, adoptPrefix, f, i.turns)
 	failed := make(chan error, 1)
 	s.onMain <- func() {
-		failed <- execInPlace(executable, []string{ShimName, s.name, adoptPrefix + strconv.Itoa(int(f.Fd()))},
-			shimEnviron(os.Environ()), append(keep, int(f.Fd())))
+		failed <- execInPlace(i.path, args, shimEnviron(os.Environ()), append(keep, int(f.Fd())))
 	}
 	return <-failed
 }
@@ -206,29 +234,16 @@ func (s *shim) keepOpen(h *handover) ([]int, error) {
 	return keep, nil
 }
 
-// adoptArg returns the descriptor of a handover if this image was started by an
-// upgrade.
-func adoptArg(args []string) (fd int, ok bool) {
-	if len(args) != 3 {
-		return 0, false
-	}
-	text, ok := strings.CutPrefix(args[2], adoptPrefix)
-	if !ok {
-		return 0, false
-	}
-	fd, err := strconv.Atoi(text)
-	return fd, err == nil && fd > 2
-}
+// confines says whether the next image has to have a network. Those that knew of no
+// other had the version of what it is about.
+func (h *handover) confines() bool { return h.Confines || h.Version == confinedVersion }
 
 // errHandover: the handover is not one that this image understands. The server
 // cannot be kept then, and the next start clears it away.
 var errHandover = errors.New("a handover that this version does not understand")
 
-func readHandover(fd int) (handover, error) {
-	f := os.NewFile(uintptr(fd), "handover")
-	defer f.Close()
-	var h handover
-	if err := json.NewDecoder(f).Decode(&h); err != nil {
+func parseHandover(text []byte) (h handover, err error) {
+	if err := json.Unmarshal(text, &h); err != nil {
 		return h, fmt.Errorf("%w: %v", errHandover, err)
 	}
 	if h.Version < wireVersion || h.Version > confinedVersion {
@@ -238,12 +253,12 @@ func readHandover(fd int) (handover, error) {
 }
 
 // adoptShim rebuilds the owner from a handover.
-func adoptShim(h handover) (*shim, error) {
+func adoptShim(h handover, network Network) (*shim, error) {
 	inherit := func(fd int, name string) *os.File {
 		closeOnExec(fd)
 		return os.NewFile(uintptr(fd), name)
 	}
-	s, err := bareShim(h.Boot)
+	s, err := bareShim(h.Boot, network)
 	if err != nil {
 		return nil, err
 	}
@@ -292,7 +307,9 @@ func adoptShim(h handover) (*shim, error) {
 		s.timer.Reset(h.Due)
 		s.due = time.Now().Add(h.Due)
 	}
-	s.record(time.Now(), berth.ActionUpgrade, s.state.PID, func(r *berth.Record) { r.Detail = "version " + berth.Version })
+	if !h.Turned {
+		s.record(time.Now(), berth.ActionUpgrade, s.state.PID, func(r *berth.Record) { r.Detail = "version " + berth.Version })
+	}
 	s.self, err = proc.Self()
 	if err != nil {
 		return nil, err

@@ -14,6 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// canTurn: a shim can become one that confines.
+const canTurn = true
+
 // checkExecutable refuses a binary that somebody else could have put there, and
 // one that does not become a shim.
 func checkExecutable(path string) error {

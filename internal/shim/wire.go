@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/berth-run/berth"
@@ -266,6 +267,15 @@ type wireError struct {
 	Hint    string
 }
 
+// kindReplace is the kind of ErrReplace.
+const kindReplace = "replace"
+
+// tooOld says whether a shim that knew no such kind says that it is too old for the
+// request: one of a release before the kind was made.
+func (w *wireError) tooOld() bool {
+	return w != nil && w.Kind == "" && strings.HasPrefix(w.Message, "this shim speaks version ")
+}
+
 // sentinels are the errors that survive the socket, most specific first.
 func sentinels() []struct {
 	kind string
@@ -275,6 +285,7 @@ func sentinels() []struct {
 		kind string
 		err  error
 	}{
+		{kindReplace, ErrReplace},
 		{"denied", berth.ErrDenied},
 		{"unenforced", berth.ErrUnenforced},
 		{"invalid-spec", berth.ErrInvalidSpec},

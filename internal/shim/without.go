@@ -59,8 +59,8 @@ func StopWithout(ctx context.Context, h *home.Home, name string) (berth.StopOutc
 	return outcome, nil
 }
 
-// MayReplace returns why the policy would not let a server that runs without a
-// shim be started again, and records it; nil if it may.
+// MayReplace returns why the policy would not let a server be started again that
+// runs without a shim, or with one that cannot ask, and records it; nil if it may.
 func MayReplace(h *home.Home, name string, st home.State, spec *berth.ProcessSpec) error {
 	_, denied := checkPolicy(h, name, spec)
 	if denied == nil {

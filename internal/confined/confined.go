@@ -1,0 +1,51 @@
+// Package confined makes a process the shim of a confined server, or the init of one:
+// package shim with the network of package egress.
+//
+//	argv ──▶ init of package shim ──▶ plain servers, without package net
+//	           └─ needs a network ──▶ init of this package ──▶ confined ones
+//
+// It is for programs to import that start servers; there is nothing to call.
+package confined
+
+import (
+	"os"
+
+	"github.com/berth-run/berth/internal/egress"
+	"github.com/berth-run/berth/internal/shim"
+)
+
+// init plays the roles that the init of package shim leaves. Package net and what sorts
+// before it are initialised by now, half a megabyte that only a confined server's
+// processes have.
+func init() { shim.Main(os.Args, network{}) }
+
+type network struct{}
+
+var _ shim.Network = network{}
+
+func (network) Rules(permissions []string) (shim.Rules, error) {
+	r, err := egress.ParseRules(permissions)
+	if err != nil {
+		return nil, err
+	}
+	return rules{r}, nil
+}
+
+func (network) Inside(ports []uint16) ([]*os.File, error) { return egress.Inside(ports) }
+
+type rules struct{ *egress.Rules }
+
+func (r rules) Open() bool { return r.Rules.Open }
+
+func (r rules) Environ(notify bool) []string { return egress.Environ(r.Rules, notify) }
+
+func (r rules) Serve(files []*os.File, notify *os.File, state []byte, denied func(shim.Violation)) (shim.WayOut, error) {
+	s, err := egress.Start(egress.Config{
+		Rules: r.Rules, Files: files, State: state, Notify: notify,
+		Violation: func(v egress.Violation) { denied(shim.Violation(v)) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}

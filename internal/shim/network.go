@@ -1,0 +1,47 @@
+package shim
+
+import (
+	"os"
+
+	"github.com/berth-run/berth"
+)
+
+// A Network is by what confined servers reach the network that they were granted. A
+// shim without one runs servers that are not confined, and no others: what implements
+// it imports package net, which a small process does without.
+type Network interface {
+	// Rules returns what the permissions allow.
+	Rules(permissions []string) (Rules, error)
+	// Inside prepares the fresh network namespace that this process is in, and returns
+	// what its way out is served on.
+	Inside(ports []uint16) ([]*os.File, error)
+}
+
+// Rules are what a server may reach.
+type Rules interface {
+	// Open: it may reach everything, and has no network of its own.
+	Open() bool
+	// Ports are those for Inside.
+	Ports() []uint16
+	// Environ are the variables by which programs find their way out.
+	Environ(notify bool) []string
+	// Serve serves the way out, on files of Inside or what a WayOut handed over with
+	// the state, or by the notifications of connects. It takes all of them over. denied
+	// is told what was refused; it does not block.
+	Serve(files []*os.File, notify *os.File, state []byte, denied func(Violation)) (WayOut, error)
+}
+
+// WayOut is what is served for one process of a server.
+type WayOut interface {
+	Guarantee() berth.Guarantee
+	// Handover stops without ending what is under way.
+	Handover() (state []byte, files []*os.File, err error)
+	Close() error
+}
+
+// A Violation is something that a server tried and may not.
+type Violation struct {
+	Host string
+	Port uint16 // 0 for a name that was only looked up
+	Why  string
+}
