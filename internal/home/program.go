@@ -85,6 +85,17 @@ func packageOf(file, userHome, berthHome string) string {
 	}
 }
 
+// without leaves out the paths that are in dir, and lead nowhere else.
+func without(paths []string, dir string) []string {
+	real := func(path string) string {
+		if to, err := filepath.EvalSymlinks(path); err == nil {
+			return to
+		}
+		return path
+	}
+	return slices.DeleteFunc(paths, func(path string) bool { return inside(path, dir) && inside(real(path), real(dir)) })
+}
+
 // inside reports whether a path is dir or in it.
 func inside(name, dir string) bool {
 	if name == "" {

@@ -220,7 +220,7 @@ func (s *Server) confine(r Rights, environ []string, warn func(key, format strin
 	if r.Confined() {
 		c.Program = s.program(userHome)
 		if dir := s.CopyDir(); dir != "" {
-			c.Program = append(c.Program, dir)
+			c.Program = append(without(c.Program, dir), dir)
 		}
 		if home := s.homeDir(); home != "" {
 			c.Data = filepath.Join(home, dataDir, s.Name)

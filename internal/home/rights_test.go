@@ -235,6 +235,37 @@ func TestProgram(t *testing.T) {
 	}
 }
 
+// TestProgramOfACopy: what a copied package covers is not said again, unless it leads
+// elsewhere.
+func TestProgramOfACopy(t *testing.T) {
+	if !onUnix {
+		t.Skip("the paths of this test are those of Unix")
+	}
+	dir := t.TempDir()
+	at := func(path string) string { return filepath.Join(dir, path) }
+	for _, file := range []string{"copy/pkg/index.js", "runtime/node", "copy-of-another/x"} {
+		if err := os.MkdirAll(filepath.Dir(at(file)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(at(file), nil, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, to := range map[string]string{"copy/program": "pkg/index.js", "copy/node": at("runtime/node"), "same": at("copy")} {
+		if err := os.Symlink(to, at(link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := []string{at("runtime/node"), at("copy/pkg/index.js"), at("copy/pkg"), at("copy/program"), at("copy/node"), at("copy/gone"), at("copy-of-another/x")}
+	want := []string{at("runtime/node"), at("copy/node"), at("copy-of-another/x")}
+	if got := without(slices.Clone(all), at("copy")); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+	if got := without([]string{at("same/pkg"), at("copy/pkg")}, at("same")); !slices.Equal(got, []string{at("copy/pkg")}) {
+		t.Errorf("by a link to it: %q", got)
+	}
+}
+
 func TestUpdatePermissions(t *testing.T) {
 	h := openTestHome(t)
 	path := filepath.Join(h.Dir(), "permissions", "s.toml")
