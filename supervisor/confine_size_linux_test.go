@@ -38,6 +38,17 @@ func TestConfinedInitIsSmall(t *testing.T) {
 	for end := time.Now().Add(patience); pss > mostInit && time.Now().Before(end); pss = pssOf(t, parent) {
 		runtime.Gosched()
 	}
+	name := func() string {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", parent))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(text))
+	}
+	for end := time.Now().Add(patience); name() != "berth-init" && time.Now().Before(end); {
+		runtime.Gosched()
+	}
+	equal(t, "what ps calls it", name(), "berth-init")
 	t.Logf("the init takes %d KiB, the shim %d KiB", pss>>10, pssOf(t, st.ShimPID)>>10)
 	if pss > mostInit {
 		t.Errorf("the init takes %d KiB, more than %d", pss>>10, mostInit>>10)

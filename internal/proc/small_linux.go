@@ -22,7 +22,7 @@ const msgWaited = 'W'
 const (
 	smallBase       = 0x400000
 	smallParameters = 0xb0 // behind the header and two program headers
-	smallStart      = 0xc0
+	smallStart      = 0xd0
 )
 
 // smallImage is the executable; nil where there is none for this machine.
@@ -55,6 +55,7 @@ func smallImage(server, children int) []byte {
 	header(0x6474e551, 6, 0, 0, 16)     // PT_GNU_STACK, not to be executed
 	b = le.AppendUint32(b, uint32(server))
 	b = le.AppendUint32(b, uint32(children))
+	b = append(b, InitName...) // at 0xb8; zeros end it
 	b = append(b, make([]byte, smallStart-len(b))...)
 	return append(b, code...)
 }
