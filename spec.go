@@ -54,6 +54,9 @@ type ProcessSpec struct {
 	// say: they are masked wherever the server prints them. Names that tell of a secret
 	// need not be among them.
 	Secrets []string `json:"secrets,omitempty"`
+	// Unset are names of variables that it does not get, though every server does (see
+	// AllowedEnv). Env wins over it.
+	Unset []string `json:"unset,omitempty"`
 	// Confine is what the server may do; nil confines it in nothing.
 	Confine *Confinement `json:"confine,omitempty"`
 }

@@ -43,8 +43,8 @@ that runs is kept to it; or change it.
 What it may do is what its file declares (` + "`berth add --allow`" + `) and what you grant,
 without what you revoke. A revocation takes back the very permission that it names:
 of network:* only the whole can be taken. A variable that the server's file gives a
-value is declared by that; revoked, it comes from nowhere. Changes hold from the
-server's next start on.
+value is declared by that; revoked, it comes from nowhere. One that every server gets
+(PATH, HTTP_PROXY) can be revoked too. Changes hold from the server's next start on.
 
 ` + permissionForms + `
 

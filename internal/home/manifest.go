@@ -75,12 +75,15 @@ func (h *Home) RemoveManifest(instance string) error {
 }
 
 // SpecDigest stands for how a server is run: its command line, its directory, its
-// transport and the names of its variables. A value may be a secret, and is none
+// transport and the names of its variables, also of those that it does not get. A value may be a secret, and is none
 // of it.
 func SpecDigest(spec berth.ProcessSpec) string {
 	lists := [][]string{{spec.Command, spec.Dir, spec.Transport}, spec.Args, slices.Sorted(maps.Keys(spec.Env))}
 	if c := spec.Confine; c != nil {
 		lists = append(lists, []string{string(c.Profile), string(c.Require), c.Data}, c.Allow, c.Program)
+	}
+	if len(spec.Unset) > 0 {
+		lists = append(lists, append([]string{"without"}, spec.Unset...))
 	}
 	return digest("spec 1", lists...)
 }

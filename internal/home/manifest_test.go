@@ -69,6 +69,7 @@ func TestManifestKey(t *testing.T) {
 		"directory":   func(_ *Server, spec *berth.ProcessSpec, _ *Permissions) { spec.Dir = "/tmp" },
 		"transport":   func(_ *Server, spec *berth.ProcessSpec, _ *Permissions) { spec.Transport = "http" },
 		"a variable":  func(_ *Server, spec *berth.ProcessSpec, _ *Permissions) { spec.Env["C"] = "" },
+		"one less":    func(_ *Server, spec *berth.ProcessSpec, _ *Permissions) { spec.Unset = []string{"PATH"} },
 		"era":         func(s *Server, _ *berth.ProcessSpec, _ *Permissions) { s.Config["berth.eras"] = "both" },
 		"roots":       func(s *Server, _ *berth.ProcessSpec, _ *Permissions) { s.Config["berth.roots"] = "/srv" },
 		"package":     func(s *Server, _ *berth.ProcessSpec, _ *Permissions) { s.Source.Package = "x" },

@@ -120,6 +120,22 @@ func TestEnvironmentOfPermissions(t *testing.T) {
 	}
 }
 
+// TestRevokedOfEveryServer: a variable that every server gets can be revoked as any.
+func TestRevokedOfEveryServer(t *testing.T) {
+	user := Permissions{Revoke: []string{"env:PATH", "env:HTTP_PROXY", "env:GITHUB_TOKEN", "env:*", "network:*"}}
+	environ := []string{"PATH=/bin", "HTTP_PROXY=http://me:secret@proxy", "GITHUB_TOKEN=shell"}
+	s := parseServer(t, runX+"[permissions]\nenv = ['HTTP_PROXY']\n[berth]\npath = '/opt'\n")
+	spec, _, err := s.Spec(environ, user)
+	if want := []string{"HTTP_PROXY", "PATH"}; err != nil || !slices.Equal(spec.Unset, want) || len(spec.Env) > 0 {
+		t.Errorf("%q and %v, %v", spec.Unset, spec.Env, err)
+	}
+	// A remote server's process is Berth's own.
+	s = parseServer(t, "[berth]\nurl = 'https://mcp.example.com/mcp'\n")
+	if spec, _, err := s.Spec(environ, user); err != nil || len(spec.Unset) > 0 {
+		t.Errorf("%q, %v", spec.Unset, err)
+	}
+}
+
 func TestConfine(t *testing.T) {
 	if !onUnix {
 		t.Skip("the paths of this test are those of Unix")

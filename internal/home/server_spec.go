@@ -51,6 +51,9 @@ func (s *Server) run(environ []string, rights Rights, warn func(key, format stri
 	if spec.Env, err = s.environment(environ, rights); err != nil {
 		return spec, err
 	}
+	if !s.Remote() { // whose process is Berth's own
+		spec.Unset = rights.unset()
+	}
 	spec.Dir = s.Settings.Cwd
 	if s.Remote() {
 		return spec, s.runRemote(&spec)
@@ -117,7 +120,7 @@ func (s *Server) environment(environ []string, rights Rights) (map[string]string
 			env[key] = value // of two, the last wins
 		}
 	}
-	if s.Settings.Path != "" && !hasKey(env, "PATH") {
+	if s.Settings.Path != "" && !hasKey(env, "PATH") && !revoked["PATH"] {
 		env["PATH"] = joinPaths(s.Settings.Path, lookup(environ, "PATH"))
 	}
 	return env, nil
@@ -242,6 +245,17 @@ func (r *Rights) passes(key string) bool {
 		return p.Kind == berth.PermissionEnv && p.Origin != berth.OriginGiven &&
 			(p.Target == key || p.Target == "*" && key != "" && !strings.HasPrefix(key, "BERTH_") && len(berth.AllowedEnv([]string{key + "="})) == 0)
 	})
+}
+
+// unset are the variables that every server gets and that this one's user revoked.
+func (r *Rights) unset() (names []string) {
+	for _, p := range r.Revoked {
+		if p.Kind == berth.PermissionEnv && len(berth.AllowedEnv([]string{p.Target + "="})) > 0 {
+			names = append(names, p.Target)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // variableName is the name of a variable as permissions have it.

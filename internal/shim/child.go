@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -59,7 +61,7 @@ func (s *shim) startChild(incarnation string) (*child, error) {
 			return nil, fmt.Errorf("%w: the variable %s refers to a secret that was not looked up", berth.ErrInvalidSpec, key)
 		}
 	}
-	env := environment(s.environ, s.spec.Env)
+	env := environment(s.environ, s.spec)
 	dir := s.spec.Dir
 	if dir == "" {
 		dir = homeOf(env)
@@ -135,16 +137,21 @@ func (s *shim) newChild(tree *proc.Tree, p pipes, incarnation string, started ti
 }
 
 // environment is what a server gets: the allow-listed part of the caller's
-// environment and its own variables.
-func environment(environ []string, own map[string]string) []string {
+// environment, but for what it is denied, and its own variables.
+func environment(environ []string, spec berth.ProcessSpec) []string {
+	denied := func(key string) bool {
+		return slices.ContainsFunc(spec.Unset, func(name string) bool {
+			return name == key || runtime.GOOS == "windows" && strings.EqualFold(name, key)
+		})
+	}
 	var env []string
 	for _, kv := range berth.AllowedEnv(environ) {
 		key, _, _ := strings.Cut(kv, "=")
-		if _, replaced := own[key]; !replaced {
+		if _, replaced := spec.Env[key]; !replaced && !denied(key) {
 			env = append(env, kv)
 		}
 	}
-	for k, v := range own {
+	for k, v := range spec.Env {
 		env = append(env, k+"="+v)
 	}
 	return env

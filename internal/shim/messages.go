@@ -85,6 +85,7 @@ func specFields(s *berth.ProcessSpec, c *coder) {
 	integer(c, 12, &s.MaxProcesses)
 	integer(c, 13, &s.MaxCPUPercent)
 	c.texts(14, &s.Secrets)
+	c.texts(15, &s.Unset)
 }
 
 func statusFields(s *berth.Status, c *coder) {
