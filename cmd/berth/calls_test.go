@@ -111,12 +111,13 @@ func TestCallsAreOnRecord(t *testing.T) {
 // The arguments are kept where that is asked for, without secrets; a client's
 // name is cut, and hides none either.
 func TestArgumentsOnRecord(t *testing.T) {
+	t.Setenv("SHELLS_TOKEN", "open-sesame")
 	b := newBench(t)
-	b.berth("add", "one", "--no-run", "--env", "MY_TOKEN=hunter2-hunter2", "--", "testserver")
+	b.berth("add", "one", "--no-run", "--env", "MY_TOKEN=hunter2-hunter2", "--allow", "env:SHELLS_TOKEN", "--", "testserver")
 	b.berth("config", "one", "--set", "berth.audit-arguments=text")
 	g := b.up()
 	c := g.guest("one").modern()
-	line, headers := c.call("echo", `{"message":"x hunter2-hunter2 y", "password":"abcdefgh"}`)
+	line, headers := c.call("echo", `{"message":"x hunter2-hunter2 y open-sesame", "password":"abcdefgh"}`)
 	line = strings.Replace(line, `"name":"guest"`, `"name":"--token=abcdefgh `+strings.Repeat("é", 200)+`"`, 1)
 	c.must(line, headers...)
 	line, headers = c.call("echo", `{"message":"`+strings.Repeat("x", 20<<10)+`"}`)
@@ -126,7 +127,7 @@ func TestArgumentsOnRecord(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	first := got[0].Call
-	if first.Arguments != `{"message":"x *** y", "password":"***"}` {
+	if first.Arguments != `{"message":"x *** y ***", "password":"***"}` {
 		t.Errorf("arguments %s", first.Arguments)
 	}
 	if len(first.Client) > 120 || !strings.HasPrefix(first.Client, "--token=***") {

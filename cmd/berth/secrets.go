@@ -162,8 +162,8 @@ func (s *site) resolve(server home.Server, spec *berth.ProcessSpec) error {
 	return nil
 }
 
-// mask is the masker of what a server is given.
-func (s *site) mask(server home.Server) *secret.Masker {
+// mask is the masker of what a server is given, env among it.
+func (s *site) mask(server home.Server, env map[string]string) *secret.Masker {
 	var values []string
 	for _, value := range server.Env {
 		if secret.IsRef(value) {
@@ -181,5 +181,5 @@ func (s *site) mask(server home.Server) *secret.Masker {
 			values = append(values, value)
 		}
 	}
-	return maskerOf(server.Env, values)
+	return maskerOf(env, values)
 }

@@ -190,9 +190,13 @@ func (s *site) settingsOf(server home.Server) (gateway.Settings, error) {
 		Strict: sharing.AuditStrict, Arguments: sharing.AuditText,
 	}
 	set.IdleTimeout, set.Disabled = sharing.IdleTimeout, server.Settings.Disabled
-	set.Mask = maskerOf(server.Env, nil).Text
+	env := server.Env
+	if spec, _, err := s.specOf(server, config); err == nil {
+		env = spec.Env // with what it is given of our environment
+	}
+	set.Mask = maskerOf(env, nil).Text
 	if set.Arguments {
-		set.Mask = s.mask(server).Text // which has the secret store be opened
+		set.Mask = s.mask(server, env).Text // which has the secret store be opened
 	}
 	changes := server.Config["berth.tool-changes"]
 	switch policies, _, policyErr := shim.ReadPolicies(s.home); {
