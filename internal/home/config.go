@@ -27,8 +27,6 @@ type Config struct {
 	}
 	Security struct {
 		DefaultTrustLevel string
-		AuditEnabled      *bool
-		SandboxEnabled    *bool
 		// Audit is the default of berth.audit.
 		Audit string
 		// SecretBackend is where the key of the secret store is to be.
@@ -101,7 +99,8 @@ type configFile struct {
 func (h *Home) ConfigPath() string { return h.path("berth.toml") }
 
 // ReadConfig returns what berth.toml says, nothing if there is none, and a
-// warning with its line for each key that nobody knows.
+// warning with its line for each key that nobody knows, or that promises what is not
+// so.
 func (h *Home) ReadConfig() (c Config, warnings []string, err error) {
 	path := h.ConfigPath()
 	doc, err := readFile(path)
@@ -138,8 +137,6 @@ func decodeConfig(file string, doc []byte) (c Config, warnings []string, err err
 	c.Runtime.LogLevel = f.Runtime.LogLevel
 	c.Runtime.MaxServers = int(f.Runtime.MaxServers)
 	c.Security.DefaultTrustLevel = f.Security.DefaultTrustLevel
-	c.Security.AuditEnabled = f.Security.AuditEnabled
-	c.Security.SandboxEnabled = f.Security.SandboxEnabled
 	c.Clients.AutoLink = f.Clients.AutoLink
 	c.Telemetry.OTLPEndpoint = f.Telemetry.OTLPEndpoint
 	switch c.Security.Audit = f.Security.Audit; c.Security.Audit {
@@ -162,7 +159,22 @@ func decodeConfig(file string, doc []byte) (c Config, warnings []string, err err
 		}
 		c.Gateway.NameMost = *most
 	}
-	return c, unknownKeys(file, doc, &f), nil
+	return c, append(unknownKeys(file, doc, &f), f.idle(file, doc)...), nil
+}
+
+// idle warns of keys of security that Berth 0.1 wrote and nobody obeys: whoever set one
+// believes that it does something.
+func (f *configFile) idle(file string, doc []byte) (warnings []string) {
+	warn := func(key, text string) {
+		warnings = append(warnings, fmt.Sprintf("%s: [security] %s has no effect: %s", atLine(file, lineOf(doc, "security", key)), key, text))
+	}
+	if f.Security.SandboxEnabled != nil {
+		warn("sandbox_enabled", "whether a server is confined is its own berth.sandbox: `berth permissions NAME --apply`, or `berth config NAME --set berth.sandbox=off`")
+	}
+	if on := f.Security.AuditEnabled; on != nil && !*on {
+		warn("audit_enabled", "the audit trail is always written")
+	}
+	return warnings
 }
 
 // duration reads seconds as a number, also in quotes, or a duration such as
