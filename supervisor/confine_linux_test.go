@@ -26,6 +26,8 @@ import (
 //	read PATH, write PATH   the file
 //	dial HOST:PORT          hears a line
 //	echo HOST:PORT          answers each line with itself, in the background
+//	kill shim               the process that a line of stdin names
+//	fill DIR                with more than a server is to have
 func guestRole(args []string) error {
 	for i := 0; i+1 < len(args); i += 2 {
 		did, err := guestDoes(args[i], args[i+1])
@@ -46,6 +48,10 @@ func guestDoes(verb, what string) (string, error) {
 		return strings.TrimSpace(string(data)), err
 	case "write":
 		return "written", os.WriteFile(what, []byte("x"), 0o600)
+	case "kill":
+		return killWhom()
+	case "fill":
+		return fill(what)
 	}
 	conn, err := net.DialTimeout("tcp", what, patience/4)
 	if err != nil {
