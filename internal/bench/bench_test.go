@@ -222,9 +222,23 @@ func read(b *testing.B, path string) string {
 // BenchmarkMemory: the proportional set size of 20 shims, after 200 round trips
 // and one line of 1 MiB through each.
 func BenchmarkMemory(b *testing.B) {
-	const n = 20
+	b.ReportMetric(shimMemory(b, 20, berth.ProcessSpec{Command: "/bin/cat"}), "MiB-PSS")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkMemoryConfined: the same of a shim whose server is confined, the mean of 10.
+func BenchmarkMemoryConfined(b *testing.B) {
+	const n = 10
+	spec := berth.ProcessSpec{Command: "/bin/cat", Confine: &berth.Confinement{Profile: berth.ProfileStandard}}
+	b.ReportMetric(shimMemory(b, n, spec)/n, "MiB-PSS/shim")
+	b.ReportMetric(0, "ns/op")
+}
+
+// shimMemory is the proportional set size of n shims in MiB.
+func shimMemory(b *testing.B, n int, spec berth.ProcessSpec) (total float64) {
+	b.Helper()
 	m := open(b)
-	all := start(b, m, n, berth.ProcessSpec{Command: "/bin/cat"})
+	all := start(b, m, n, spec)
 	h, err := home.Open(m.Dir(), nil)
 	if err != nil {
 		b.Fatal(err)
@@ -251,12 +265,10 @@ func BenchmarkMemory(b *testing.B) {
 		a.Close()
 	}
 	time.Sleep(2 * time.Second) // until the shims have tidied up
-	total := 0.0
 	for _, st := range all {
 		total += pss(b, st.ShimPID)
 	}
-	b.ReportMetric(total, "MiB-PSS")
-	b.ReportMetric(0, "ns/op")
+	return total
 }
 
 // pss is the proportional set size of a process in MiB.
