@@ -124,6 +124,7 @@ func statusFields(s *berth.Status, c *coder) {
 	c.flag(20, &s.AtRest)
 	text(c, 21, &s.URL)
 	text(c, 22, &s.Profile)
+	c.flag(23, &s.Disabled)
 }
 
 func mcpFields(m *berth.MCPInfo, c *coder) {
