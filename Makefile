@@ -1,5 +1,5 @@
 # Shorthand only: `go test ./...` needs none of it.
-.PHONY: build quick check test race fuzz chaos mutants bench bench-gateway cover
+.PHONY: build quick check test race fuzz chaos mutants bench bench-gateway catalog-check cover
 
 KILLS ?= 10000
 SECONDS ?= 120
@@ -33,6 +33,9 @@ bench: ## the figures of docs/benchmarks.md
 
 bench-gateway: ## those of the gateway; BERTH_BENCH_MCPBENCH names the yardstick
 	go test -v -run '^$$' -bench Gateway -benchtime 1x -timeout 30m ./internal/bench
+
+catalog-check: ## install and run all of the catalogue from its registries; UPDATE=1 writes down what was seen
+	BERTH_TEST_REGISTRIES=1 BERTH_CATALOG_CHECK=1 BERTH_TEST_UPDATE=$(UPDATE) go test -v -count=1 -timeout 2h -run 'TestCatalog$$' ./cmd/berth
 
 cover:
 	go test -coverpkg=./... -coverprofile=cover.out ./... && go tool cover -func=cover.out | tail -1

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -276,90 +275,14 @@ func (a *app) add(ctx context.Context, name string, command []string, o addOptio
 	if err := s.givePrefix(&server, o.prefix); err != nil {
 		return err
 	}
-	old, oldErr := s.home.ReadServer(name)
-	about := ""
+	x := addition{server: server, want: want, scripts: o.scripts, replace: o.replace, hidden: hidden, kept: kept, note: note, own: o.self}
 	if want != nil {
-		if about, err = s.declareKnown(&server, *want, o); err != nil {
+		if x.about, err = s.declareKnown(&x.server, *want, o); err != nil {
 			return err
 		}
 	}
-	// A new definition of an enabled server is an enabled server, and of a disabled one
-	// a disabled one.
-	server.Settings.Autostart, server.Settings.Disabled = old.Settings.Autostart, old.Settings.Disabled
-	put := func() error {
-		return s.home.WriteServerIf(server, o.replace, func() error { return s.freePrefix(server) })
-	}
-	if want != nil {
-		write := put
-		put = func() error { return s.fetch(ctx, &server, *want, o.scripts, write) }
-		if !o.replace && !errors.Is(oldErr, berth.ErrNoServer) {
-			put = func() error { return berth.ErrExists } // before all is fetched
-		}
-	}
-	if err := put(); err != nil {
-		if errors.Is(err, berth.ErrExists) {
-			return berth.WithHint(fmt.Errorf("%w: %s", berth.ErrExists, name),
-				"--replace replaces it; `berth config "+name+"` shows it")
-		}
+	if err := s.put(ctx, &x); err != nil {
 		return err
-	}
-	// What is added by hand is approved by that, as it is listed the first time.
-	if err := s.home.RemoveApprovals(name); err != nil {
-		return err
-	}
-	if len(hidden) > 0 || old.Remote() {
-		if err := s.store(ctx, name, hidden); err != nil {
-			return fmt.Errorf("%s: added, but its headers could not be stored: %w", name, err)
-		}
-	}
-	if len(kept) > 0 {
-		if err := s.setSecrets(ctx, name, kept, false); err != nil {
-			return fmt.Errorf("%s: added, but its secrets could not be stored: %w", name, err)
-		}
-	}
-	// From here on nothing may show a secret: arguments can hold one.
-	args := secret.NewMasker(server.Env).Args(server.Runtime.Args)
-	what := shellLine(append([]string{server.Settings.CommandPath}, args...))
-	if server.Remote() {
-		what = server.ShownURL()
-	}
-	r := berth.Record{Server: name, Action: berth.ActionAdd, Command: server.Runtime.Command, Args: args}
-	done := "added"
-	if !errors.Is(oldErr, berth.ErrNoServer) {
-		done, r.Detail = "replaced", "replaced what was there"
-	}
-	if server.Remote() {
-		r.Detail = strings.TrimSpace(r.Detail + " at " + what)
-	}
-	if server.Fetched() {
-		r.Detail = strings.TrimSpace(r.Detail + " from " + packageLine(server))
-	}
-	if err := s.record(ctx, r); err != nil {
-		return err
-	}
-	a.ui.print("%s: %s: %s", name, done, printable(what))
-	if note != "" {
-		a.ui.note("%s", note)
-	}
-	var plain []string
-	for _, key := range slices.Sorted(maps.Keys(server.Env)) {
-		if plainSecret(key, server.Env[key]) {
-			plain = append(plain, key)
-		}
-	}
-	if len(plain) > 0 {
-		a.ui.note("the value of %s is in the server's file as it is; into the secret store: berth secret import %s", strings.Join(plain, ", "), name)
-	}
-	if about != "" {
-		a.ui.say("%s", about)
-	}
-	if !o.self {
-		if err := s.describeRights(server); err != nil {
-			return err
-		}
-	}
-	if old.Fetched() {
-		s.prunePackages(ctx)
 	}
 	switch st, err := s.Status(ctx, name); {
 	case err == nil && st.Status == berth.Running:

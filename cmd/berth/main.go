@@ -67,6 +67,7 @@ Files, all in $BERTH_HOME, else ~/.berth:
   approvals/NAME.json what a server's tools were when they were approved
   permissions/NAME.toml  what you granted a server, and what you revoked
   data/NAME/          what a confined server writes for itself
+  previous/NAME.toml  what a server was before its last update
   policy.toml         which servers may not start, and what none may do
   berth.toml          settings of this home
   credentials/        secrets and tokens of servers, encrypted
@@ -92,7 +93,7 @@ func newRoot(a *app) *cobra.Command {
 		Use:   "berth",
 		Short: "Keep MCP servers up",
 		Long:  rootLong,
-		Example: `  berth add everything -- npx -y @modelcontextprotocol/server-everything
+		Example: `  berth install everything
   berth start everything
   berth call everything echo '{"message":"hi"}'
   berth status`,
@@ -137,7 +138,7 @@ func newRoot(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupServers, newAdd(a), newFetch(a), newRemove(a), newAuth(a), newSecret(a), newEnable(a), newDisable(a), newConfig(a), newPermissions(a),
+	add(groupServers, newSearch(a), newInfo(a), newInstall(a), newUpdate(a), newRollback(a), newAdd(a), newFetch(a), newRemove(a), newAuth(a), newSecret(a), newEnable(a), newDisable(a), newConfig(a), newPermissions(a),
 		newStart(a), newStop(a), newRestart(a), newUp(a))
 	add(groupLook, newStatus(a), newTop(a), newLogs(a), newAudit(a))
 	add(groupUse, newTools(a), newCall(a), newApprove(a), newProxy(a), newProfile(a), newClientRules(a))

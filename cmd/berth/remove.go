@@ -17,7 +17,7 @@ func newRemove(a *app) *cobra.Command {
 	var logs, data, purge bool
 	cmd := &cobra.Command{
 		Use:     "remove NAME… [--logs] [--data] [--purge]",
-		Aliases: []string{"rm"},
+		Aliases: []string{"rm", "uninstall"},
 		Short:   "Stop a server and forget it",
 		Long: `Stop a server, its whole process tree, and remove its file and its state. Its
 log is kept unless --logs is given; its audit records are always kept. What it wrote
@@ -25,10 +25,10 @@ into its own directory, data/NAME, goes with --data; without, you are asked on a
 terminal, and elsewhere it is kept.
 
 Files that go: servers/NAME.toml, runtime/NAME.toml, manifests/NAME.json,
-approvals/NAME.json, permissions/NAME.toml, and with --logs logs/NAME.log and what was
+approvals/NAME.json, permissions/NAME.toml, previous/NAME.toml, and with --logs logs/NAME.log and what was
 rotated out of it. The tokens and headers of a remote server go, too; to have tokens
-revoked, berth auth NAME --logout first. Other secrets of the server (berth secret) are
-kept, and named, unless --purge is given. The copy of its package goes once no other
+revoked, berth auth NAME --logout first. Other secrets of the server (berth secret) go
+with --purge; without, you are asked on a terminal, and elsewhere they are kept, and named. The copy of its package goes once no other
 server is run from it, unless the server wrote files into it.
 
 Exit codes: 0 removed, 1 failed (then it is still there), 3 no such server.`,
@@ -84,11 +84,11 @@ func (a *app) remove(ctx context.Context, s *site, name string, logs, data, purg
 		}
 	}
 	// What it was granted, and what was approved of it, is not the next one's of its name.
-	if err := errors.Join(s.home.RemovePermissions(name), s.home.RemoveApprovals(name)); err != nil {
+	if err := errors.Join(s.home.RemovePermissions(name), s.home.RemoveApprovals(name), s.home.RemovePrevious(name)); err != nil {
 		return err
 	}
 	s.forgetLogin(ctx, name)
-	if err := s.leaveSecrets(ctx, name, purge); err != nil {
+	if err := a.leaveSecrets(ctx, s, name, purge); err != nil {
 		s.ui.warn("the secrets of %s, if there are any, are kept: %v", name, err)
 	}
 	s.prunePackages(ctx)
@@ -150,12 +150,12 @@ func (s *site) forgetLogin(ctx context.Context, name string) {
 }
 
 // leaveSecrets deletes the secrets of a server that is gone, or says that they are kept.
-func (s *site) leaveSecrets(ctx context.Context, name string, purge bool) error {
+func (a *app) leaveSecrets(ctx context.Context, s *site, name string, purge bool) error {
 	keys, err := s.secretKeys(name)
 	if err != nil || len(keys) == 0 {
 		return err
 	}
-	if !purge {
+	if !purge && !a.yes(fmt.Sprintf("remove the secrets of %s, too: %s? [y/N] ", name, strings.Join(keys, ", "))) {
 		s.ui.note("its secrets are kept: %s; berth secret rm %s --all removes them", strings.Join(keys, ", "), name)
 		return nil
 	}

@@ -26,8 +26,8 @@ func standIn(env *testscript.Env) error {
 		os.WriteFile(filepath.Join(dir, "node"), []byte("#!/bin/sh\nexit 1\n"), 0o700))
 }
 
-// testNPM is the stand-in: each package is of version 1.0.0, needs nothing, and is the
-// test server. Its name may say otherwise: "missing" is not there, "scripted" has an
+// testNPM is the stand-in: each package is of the version that is asked for, else 1.0.0,
+// needs nothing, and is the test server. Its name may say otherwise: "missing" is not there, "scripted" has an
 // install script. STANDIN_LOG names a file for what it was asked, and with what in its
 // environment.
 func testNPM(args []string) int {
@@ -47,9 +47,12 @@ func testNPM(args []string) int {
 	switch args[0] {
 	case "install":
 		spec := args[slices.IndexFunc(args, func(a string) bool { return strings.HasPrefix(a, "--save-prefix") })+1]
-		name := spec
+		name, version := spec, "1.0.0"
 		if i := strings.LastIndex(spec, "@"); i > 0 {
 			name = spec[:i]
+			if asked := spec[i+1:]; asked[0] >= '0' && asked[0] <= '9' {
+				version = asked
+			}
 		}
 		if name == "missing" {
 			fmt.Fprintln(os.Stderr, "npm error code E404\nnpm error 404 Not Found - GET https://registry.invalid/missing")
@@ -59,8 +62,8 @@ func testNPM(args []string) int {
 		if name == "scripted" {
 			script = `, "hasInstallScript": true`
 		}
-		write("package-lock.json", fmt.Sprintf(`{"lockfileVersion": 3, "packages": {"": {}, "node_modules/%s": {"version": "1.0.0",
-"resolved": "https://registry.invalid/%s.tgz", "integrity": "sha512-AAAA"%s}}}`, name, name, script), 0o600)
+		write("package-lock.json", fmt.Sprintf(`{"lockfileVersion": 3, "packages": {"": {}, "node_modules/%s": {"version": "%s",
+"resolved": "https://registry.invalid/%s.tgz", "integrity": "sha512-AAAA"%s}}}`, name, version, name, script), 0o600)
 	case "ci":
 		var manifest struct{ Dependencies map[string]string }
 		doc, err := os.ReadFile("package.json")

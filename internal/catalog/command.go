@@ -27,6 +27,8 @@ type Request struct {
 	Program string
 	// Args are the program's.
 	Args []string
+	// Hashes are those that the package's own file may have; any may if there are none.
+	Hashes []string
 }
 
 // String is the package as one asks for it.

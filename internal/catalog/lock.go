@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/berth-run/berth"
 )
 
 // ErrLock: a lock is not what was written, or not what the server was added with.
@@ -111,6 +113,32 @@ func parseLock(id string, data []byte) (*Lock, error) {
 		return nil, fmt.Errorf("%w: %s: its contents have another digest", ErrLock, id)
 	}
 	return l, nil
+}
+
+// pin holds the package's own file to hashes that are known from elsewhere.
+func (l *Lock) pin(hashes []string) error {
+	if len(hashes) == 0 {
+		return nil
+	}
+	for i := range l.Tree {
+		e := &l.Tree[i]
+		if l.Kind == NPM && e.Path != "node_modules/"+l.Package || l.Kind == PyPI && normal(e.Name) != normal(l.Package) {
+			continue
+		}
+		same := slices.DeleteFunc(slices.Clone(e.Integrity), func(have string) bool {
+			return !slices.ContainsFunc(strings.Fields(have), func(word string) bool { return slices.Contains(hashes, word) })
+		})
+		if len(same) == 0 {
+			return berth.WithHint(fmt.Errorf("%w: the registry's %s %s has the hash %s, and the catalogue says %s",
+				ErrLock, e.Name, e.Version, strings.Join(e.Integrity, " "), strings.Join(hashes, " ")),
+				"somebody changed the package after it was looked at, or the catalogue is wrong: do not run it before you know which")
+		}
+		e.Integrity = same
+	}
+	if l.Kind == PyPI {
+		l.Native = requirements(l.Tree)
+	}
+	return nil
 }
 
 // scripted are the packages that wanted to run something and were not allowed to.

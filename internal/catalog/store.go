@@ -104,6 +104,9 @@ func (s *Store) Fetch(ctx context.Context, r Request, o Options, use func(*Copy)
 		return nil, explain(fmt.Errorf("resolve %s: %w", r, err))
 	}
 	l.Format, l.Kind, l.At = 1, r.Kind, time.Now().UTC().Truncate(time.Second)
+	if err := l.pin(r.Hashes); err != nil {
+		return nil, err
+	}
 	l.Scripts = slices.Clone(o.AllowScripts)
 	slices.Sort(l.Scripts)
 	for _, name := range l.Scripts {
@@ -271,6 +274,17 @@ func (s *Store) Restore(ctx context.Context, server home.Server, o Options) (*Co
 // all is the lock under which copies come, go and begin to be used.
 func (s *Store) all(ctx context.Context) (*home.Lock, error) {
 	return home.WaitLock(ctx, s.home.RunLock("packages"))
+}
+
+// Hold calls change while no copy comes or goes: it may have a server be run from
+// another one that is there.
+func (s *Store) Hold(ctx context.Context, change func() error) error {
+	all, err := s.all(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = all.Unlock() }()
+	return change()
 }
 
 const (

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/berth-run/berth"
 )
@@ -69,11 +70,12 @@ func (h *Home) RemovePackage(id string) error {
 	return h.remove(h.path(packagesDir, id+".json"))
 }
 
-// PackageUsed says whether the file or the state of any server mentions a copy. It
-// looks for the name alone: a file that does not parse counts, and so does the
-// state of a process that still runs as the file said before.
+// PackageUsed says whether the file or the state of any server, or the file that it
+// had before, mentions a copy. It looks for the name alone: a file that does not parse counts, and so does the
+// state of a process that still runs as the file said before. Whoever has a server be
+// run from another copy holds the lock that the caller holds, too.
 func (h *Home) PackageUsed(id string) (bool, error) {
-	for _, sub := range []string{serversDir, runtimeDir} {
+	for _, sub := range []string{serversDir, runtimeDir, previousDir} {
 		entries, err := os.ReadDir(h.path(sub))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -82,7 +84,8 @@ func (h *Home) PackageUsed(id string) (bool, error) {
 			return false, err
 		}
 		for _, e := range entries {
-			if e.IsDir() {
+			// A file that did not get its name is nobody's: what a killed process left.
+			if e.IsDir() || strings.HasPrefix(e.Name(), tempPrefix) {
 				continue
 			}
 			doc, err := os.ReadFile(h.path(sub, e.Name()))

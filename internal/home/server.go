@@ -62,6 +62,11 @@ type Source struct {
 	Version string   `toml:"version"`
 	Digest  string   `toml:"digest"`
 	Typed   []string `toml:"typed"`
+	// Entry is the catalogue's name of a server that was installed, From whose
+	// catalogue that is, and Declaration what it said of it then, as JSON.
+	Entry       string `toml:"entry"`
+	From        string `toml:"from"`
+	Declaration string `toml:"declaration"`
 }
 
 // Runtime is the table [runtime].
@@ -200,18 +205,69 @@ func (h *Home) WriteServerIf(s Server, replace bool, check func() error) error {
 // UpdateServer reads a server, changes it and writes it, with no other change
 // in between.
 func (h *Home) UpdateServer(name string, change func(*Server) error) error {
+	return h.updateServer(name, false, change)
+}
+
+// ExchangeServer is UpdateServer, and keeps the file as it was before for
+// ReadPrevious.
+func (h *Home) ExchangeServer(name string, change func(*Server) error) error {
+	return h.updateServer(name, true, change)
+}
+
+func (h *Home) updateServer(name string, keep bool, change func(*Server) error) error {
 	return h.changeServer(name, func(path string) error {
 		s, err := h.ReadServer(name)
 		if err != nil {
 			return err
 		}
+		was := s.doc
 		if err := change(&s); err != nil {
 			return err
 		}
 		s.Name = name
+		if keep {
+			// A process that is killed now leaves a copy of what is there anyway.
+			if err := os.MkdirAll(h.path(previousDir), 0o700); err != nil {
+				return h.writeError(err)
+			}
+			if err := h.replace(h.path(previousDir, name+".toml"), was); err != nil {
+				return err
+			}
+		}
 		return h.putServer(s, path)
 	})
 }
+
+// ReadPrevious returns a server as it was before its last exchange;
+// berth.ErrNoServer if there was none.
+func (h *Home) ReadPrevious(name string) (Server, error) {
+	if err := berth.CheckName(name); err != nil {
+		return Server{}, err
+	}
+	path := h.path(previousDir, name+".toml")
+	doc, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Server{}, berth.ErrNoServer
+	}
+	if err != nil {
+		return Server{}, err
+	}
+	return decodeServer(name, path, doc)
+}
+
+// RemovePrevious forgets how a server was before.
+func (h *Home) RemovePrevious(name string) error {
+	return h.changeServer(name, func(string) error {
+		path := h.path(previousDir, name+".toml")
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return h.remove(path)
+	})
+}
+
+// previousDir holds the files of servers as they were before their last update.
+const previousDir = "previous"
 
 // RemoveServer removes a server's file; berth.ErrNoServer if there is none.
 func (h *Home) RemoveServer(name string) error {
@@ -275,6 +331,7 @@ func (s *Server) checkText() error {
 		check("the command", s.Runtime.Command, s.Settings.CommandPath),
 		check("an argument", s.Runtime.Args...),
 		check("an argument", s.Source.Typed...),
+		check("the declaration", s.Source.Declaration, s.Source.Entry, s.Source.From),
 		check("the working directory", s.Settings.Cwd),
 		check("the PATH", s.Settings.Path),
 		check("the URL", s.Settings.URL),

@@ -56,6 +56,9 @@ func (s *Server) fields() []field {
 		{"copy", s.Source.Copy},
 		{"version", s.Source.Version},
 		{"digest", s.Source.Digest},
+		{"entry", s.Source.Entry},
+		{"from", s.Source.From},
+		{"declaration", s.Source.Declaration},
 	} {
 		source := field{table: "source", key: f.key}
 		if f.value != "" {

@@ -137,7 +137,7 @@ func (s *Server) limits(spec *berth.ProcessSpec, warn func(key, format string, a
 			return s.bad("config", key, err.Error())
 		case !known && strings.HasPrefix(key, "berth."):
 			warn(key, "[config] %s is not a key of Berth's", joinKey([]string{key}))
-		case !known:
+		case !known && !s.declares(key):
 			others = append(others, key)
 		}
 	}
@@ -271,4 +271,10 @@ func sortedNames(m map[string]string) []string { return slices.Sorted(maps.Keys(
 // sameVariable compares names of variables: Windows has no case in them.
 func sameVariable(a, b string) bool {
 	return a == b || runtime.GOOS == "windows" && strings.EqualFold(a, b)
+}
+
+// declares says whether a key of [config] is a setting that the server was installed
+// with: its arguments and variables were made of it.
+func (s *Server) declares(key string) bool {
+	return s.Source.Entry != "" && (slices.Contains(s.ConfigMeta.RequiredKeys, key) || slices.Contains(s.ConfigMeta.OptionalKeys, key))
 }

@@ -1,0 +1,277 @@
+package listing
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/berth-run/berth"
+)
+
+// Kind is what an entry is run from, in the words of server.json.
+type Kind string
+
+const (
+	NPM    Kind = "npm"
+	PyPI   Kind = "pypi"
+	Remote Kind = "remote"
+)
+
+// Where an entry is from.
+const (
+	FromBerth    = "berth"    // the catalogue that is part of this program
+	FromRegistry = "registry" // the MCP registry
+	FromFile     = "file"     // a server.json
+	FromName     = "name"     // a package or a URL that the user named
+)
+
+// Entry is a server that can be installed in one way.
+type Entry struct {
+	// Name is unique among the entries of one source.
+	Name  string   `toml:"name" json:"name"`
+	Title string   `toml:"title" json:"title,omitzero"`
+	About string   `toml:"about" json:"description,omitzero"`
+	Tags  []string `toml:"tags" json:"tags,omitempty"`
+	// Version is the server's.
+	Version    string `toml:"version" json:"version,omitzero"`
+	Licence    string `toml:"licence" json:"licence,omitzero"`
+	Repository string `toml:"repository" json:"repository,omitzero"`
+	// Note is what one has to know before.
+	Note string `toml:"note" json:"note,omitzero"`
+	// Status is "" or what its registry says besides: "deprecated", "deleted".
+	Status string `toml:"-" json:"status,omitzero"`
+	// From is one of FromBerth and its like.
+	From string `toml:"-" json:"from"`
+
+	Kind Kind `toml:"kind" json:"kind"`
+	// Package is its name in its registry, Program the one of its programs that is
+	// run, "" for the only one. Hashes are those that the package's own file may
+	// have, as its registry writes them.
+	Package string   `toml:"package" json:"package,omitzero"`
+	Program string   `toml:"program" json:"program,omitzero"`
+	Hashes  []string `toml:"hashes" json:"hashes,omitempty"`
+	// URL is where a remote server is, Transport how it is spoken to: "" is stdio, or
+	// streamable-http for a remote one.
+	URL       string `toml:"url" json:"url,omitzero"`
+	Transport string `toml:"transport" json:"transport,omitzero"`
+
+	// Args, Env and Headers may have the values of settings in them: {key}. An argument
+	// that is {key} and no more stands for the words of the setting. {data}, in a
+	// variable, is the directory that the server has to itself.
+	Args    []string          `toml:"args" json:"args,omitempty"`
+	Env     map[string]string `toml:"env" json:"env,omitempty"`
+	Headers map[string]string `toml:"headers" json:"headers,omitempty"`
+	// Allow are permissions, with {key} as well. Directories is what the directories
+	// among the arguments are to the server: "read", "write" or "".
+	Allow       []string  `toml:"allow" json:"allow,omitempty"`
+	Directories string    `toml:"directories" json:"directories,omitzero"`
+	Settings    []Setting `toml:"setting" json:"settings,omitempty"`
+
+	// Ran says when it was run from this version, and Tools what it listed; of one
+	// that was not run nothing is known.
+	Ran   string   `toml:"ran" json:"ran,omitzero"`
+	Tools []string `toml:"tools" json:"tools,omitempty"`
+	// Unusable says why Berth cannot install it.
+	Unusable string `toml:"-" json:"unusable,omitzero"`
+}
+
+// Setting is something that its user decides.
+type Setting struct {
+	Key   string `toml:"key" json:"key"`
+	About string `toml:"about" json:"description,omitzero"`
+	// Type is string, number, boolean, directory, file or url.
+	Type     string   `toml:"type" json:"type,omitzero"`
+	Required bool     `toml:"required" json:"required,omitzero"`
+	Secret   bool     `toml:"secret" json:"secret,omitzero"`
+	Repeated bool     `toml:"repeated" json:"repeated,omitzero"`
+	Default  string   `toml:"default" json:"default,omitzero"`
+	Choices  []string `toml:"choices" json:"choices,omitempty"`
+	// Env is the variable that its value is, Arg the words that it adds to the command
+	// line, in which {} is the value. One of a boolean is added if it is true.
+	Env string   `toml:"env" json:"env,omitzero"`
+	Arg []string `toml:"arg" json:"arg,omitempty"`
+	// Access is what the server does with the file or directory: "read", "write" or "".
+	Access string `toml:"access" json:"access,omitzero"`
+}
+
+// Setting returns a setting by its key, or by the variable that has it.
+func (e *Entry) Setting(key string) (Setting, bool) {
+	i := slices.IndexFunc(e.Settings, func(s Setting) bool { return s.Key == key || s.Env != "" && s.Env == key })
+	if i < 0 {
+		return Setting{}, false
+	}
+	return e.Settings[i], true
+}
+
+// types are those of a setting; "" is string.
+func types() []string { return []string{"", "string", "number", "boolean", "directory", "file", "url"} }
+
+var (
+	npmName  = regexp.MustCompile(`^(?:@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*$`)
+	pypiName = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$`)
+	exact    = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+!_-]*$`)
+	keyName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`)
+	variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+)
+
+// most bounds what is taken of a text that others wrote.
+const mostText = 8 << 10
+
+// Check says what is wrong with an entry.
+func (e *Entry) Check() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if !entryName(e.Name) {
+		bad("%.80q is no name of a server", e.Name)
+	}
+	switch e.Kind {
+	case NPM:
+		if !npmName.MatchString(e.Package) {
+			bad("%.80q is no package of npm", e.Package)
+		}
+	case PyPI:
+		if !pypiName.MatchString(e.Package) {
+			bad("%.80q is no package of PyPI", e.Package)
+		}
+	case Remote:
+		if e.URL == "" {
+			bad("it has no URL")
+		}
+	default:
+		bad("it is of kind %.40q, which is not one that Berth installs", e.Kind)
+	}
+	if e.Kind != Remote && e.Version != "" && (!exact.MatchString(e.Version) || e.Version == "latest") {
+		bad("%.40q is no exact version", e.Version)
+	}
+	seen := map[string]bool{"data": true}
+	for _, s := range e.Settings {
+		switch {
+		case !keyName.MatchString(s.Key) || strings.HasPrefix(s.Key, "berth."):
+			bad("%.80q is no name of a setting", s.Key)
+		case seen[s.Key]:
+			bad("the setting %s is there twice", s.Key)
+		case !slices.Contains(types(), s.Type):
+			bad("the setting %s is of type %.40q, which is not known", s.Key, s.Type)
+		case s.Env != "" && !variable.MatchString(s.Env):
+			bad("the setting %s is the variable %.80q, which is none", s.Key, s.Env)
+		case s.Secret && (len(s.Arg) > 0 || slices.ContainsFunc(e.Args, func(a string) bool { return strings.Contains(a, "{"+s.Key+"}") })):
+			bad("the secret %s would be an argument, which every user of the machine sees", s.Key)
+		case !slices.Contains([]string{"", "read", "write"}, s.Access):
+			bad("the setting %s: access is %.40q", s.Key, s.Access)
+		}
+		seen[s.Key] = true
+	}
+	for key := range e.Env {
+		if !variable.MatchString(key) {
+			bad("%.80q is no variable", key)
+		}
+	}
+	for _, entry := range e.Allow {
+		if _, err := berth.ParsePermission(entry); err != nil && !strings.Contains(entry, "{") {
+			bad("%v", err)
+		}
+	}
+	if !slices.Contains([]string{"", "read", "write"}, e.Directories) {
+		bad("directories is %.40q", e.Directories)
+	}
+	for _, text := range append([]string{e.Name, e.URL, e.Package, e.Program, e.Version}, e.Args...) {
+		if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) || len(text) > mostText {
+			bad("%.40q has control characters, or is too long", text)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// entryName: what people type and files are not named by. A name of the registry has
+// one slash.
+func entryName(name string) bool {
+	space, server, both := strings.Cut(name, "/")
+	part := func(s string) bool {
+		return s != "" && s != "." && s != ".." && !strings.ContainsFunc(s, func(r rune) bool {
+			return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("._-", r))
+		})
+	}
+	return len(name) <= 200 && part(space) && (!both || part(server))
+}
+
+// ShortName is a name that a server of the entry may have in a home: the last part of
+// its own, "" if nothing of that can be.
+func (e *Entry) ShortName() string {
+	name := e.Name[strings.LastIndexByte(e.Name, '/')+1:]
+	name = strings.Trim(outside.ReplaceAllString(strings.ToLower(name), "-"), "-._")
+	if len(name) > 64 {
+		name = strings.Trim(name[:64], "-._")
+	}
+	if berth.CheckName(name) != nil {
+		return ""
+	}
+	return name
+}
+
+var outside = regexp.MustCompile(`[^a-z0-9._-]+`)
+
+// Command is the command line by which the package's own runner runs it.
+func (e *Entry) Command() []string {
+	switch e.Kind {
+	case NPM:
+		spec := e.Package
+		if e.Version != "" {
+			spec += "@" + e.Version
+		}
+		if e.Program == "" {
+			return []string{"npx", "-y", spec}
+		}
+		return []string{"npx", "-y", "--package", spec, e.Program}
+	case PyPI:
+		spec := e.Package
+		if e.Version != "" {
+			spec += "==" + e.Version
+		}
+		return []string{"uvx", "--from", spec, cmp.Or(e.Program, e.Package)}
+	}
+	return nil
+}
+
+// ArgPermissions are those that the entry's Directories gives for arguments that the
+// server has in cwd.
+func (e *Entry) ArgPermissions(args []string, cwd string) (list []berth.Permission, err error) {
+	if e.Directories == "" {
+		return nil, nil
+	}
+	for _, arg := range args {
+		dir := directory(arg, cwd)
+		if dir == "" {
+			continue
+		}
+		p, err := berth.ParsePermission(berth.PermissionFiles + ":" + e.Directories + ":" + dir)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+// directory is the directory that an argument, or the value of a flag, names; "" if
+// none is there.
+func directory(arg, cwd string) string {
+	if _, value, ok := strings.Cut(arg, "="); ok && strings.HasPrefix(arg, "-") {
+		arg = value
+	}
+	if !filepath.IsAbs(arg) {
+		if cwd == "" || arg == "" {
+			return ""
+		}
+		arg = filepath.Join(cwd, arg)
+	}
+	if info, err := os.Stat(arg); err != nil || !info.IsDir() {
+		return ""
+	}
+	return filepath.Clean(arg)
+}
