@@ -75,13 +75,14 @@ type call struct {
 	early     bool   // the child had answered nothing when it was sent
 	// lack is the error of the modern era for what its client did not declare, once the
 	// child has asked for that; guarded by child.mu.
-	lack   *jsonrpc.Error
-	parked bool // it waits for a client's input; guarded by child.mu
-	asked  bool // it has waited for that; guarded by child.mu
-	events *inbox
-	begun  time.Duration  // by the child's clock
-	quiet  time.Duration  // since when nothing was heard of it; guarded by child.mu
-	asking sync.WaitGroup // questions that are being passed to the client
+	lack    *jsonrpc.Error
+	parked  bool // it waits for a client's input; guarded by child.mu
+	asked   bool // it has waited for that; guarded by child.mu
+	events  *inbox
+	begun   time.Duration  // by the child's clock
+	quiet   time.Duration  // since when nothing was heard of it; guarded by child.mu
+	reports reports        // of progress; guarded by child.mu
+	asking  sync.WaitGroup // questions that are being passed to the client
 }
 
 // ask is one request of the child's to a client.

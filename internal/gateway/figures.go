@@ -149,9 +149,10 @@ func (g *Gateway) ownFigures(p *metrics.Page, conns int) {
 	for i := range refusals {
 		p.Sample(float64(g.refused[i].Load()), "reason", i.String())
 	}
-	p.Family("berth_messages_dropped_total", metrics.Counter, "Messages of servers that reached nobody: answers to who no longer waits, and what is nobody's.")
+	p.Family("berth_messages_dropped_total", metrics.Counter, "Messages of servers that reached nobody: answers to who no longer waits, what is nobody's, and progress that comes too fast.")
 	p.Sample(float64(g.counts.stale.Load()), "reason", "late")
 	p.Sample(float64(g.counts.unowned.Load()), "reason", "unowned")
+	p.Sample(float64(g.counts.progress.Load()), "reason", "progress")
 	p.One("process_start_time_seconds", metrics.Gauge, "When the gateway began, in seconds since 1970.", float64(g.began.UnixMilli())/1000)
 }
 

@@ -173,7 +173,7 @@ type Gateway struct {
 }
 
 // counts is what reached nobody.
-type counts struct{ stale, unowned, long atomic.Uint64 }
+type counts struct{ stale, unowned, long, progress atomic.Uint64 }
 
 // errClosed: the gateway is ending.
 var errClosed = errors.New("the gateway is ending")

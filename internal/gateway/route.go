@@ -71,7 +71,10 @@ func (c *child) notified(m jsonrpc.Message, line []byte) {
 	switch m.Method {
 	case "notifications/progress":
 		id := stringOf(jsonrpc.Get(m.Params, "progressToken"))
-		c.progressed(id)
+		if !c.progressed(id) {
+			c.srv.g.counts.progress.Add(1)
+			return
+		}
 		c.give(id, m, line)
 	case "notifications/cancelled":
 		c.withdrawn(m, line)

@@ -130,13 +130,42 @@ func (c *child) look() {
 	}
 }
 
-// progressed extends the time of the call of that id.
-func (c *child) progressed(id string) {
+// progressed extends the time of the call of that id, and says whether its client is to
+// hear of it.
+func (c *child) progressed(id string) (told bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if k := c.calls[id]; k != nil {
-		k.quiet = c.clock.now()
+	k := c.calls[id]
+	if k == nil {
+		return true // who gives it finds out that there is nobody
 	}
+	k.quiet = c.clock.now()
+	return k.reports.more(k.quiet)
+}
+
+// Bounds on the reports of progress of one call that its client hears of: so many at
+// once, and so many a second. What comes faster nobody can look at, and the next report
+// says more than the one that is left out.
+const (
+	reportsMost = 2000
+	reportsRate = 100
+)
+
+// reports counts them.
+type reports struct {
+	recent float64
+	at     time.Duration // by the child's clock
+}
+
+// more counts one more, and says whether there may be.
+func (r *reports) more(now time.Duration) bool {
+	r.recent = max(0, r.recent-reportsRate*(now-r.at).Seconds())
+	r.at = now
+	if r.recent >= reportsMost {
+		return false
+	}
+	r.recent++
+	return true
 }
 
 // examine finds out whether a server that is silent for so long reads at all. Of

@@ -38,6 +38,34 @@ func (c *child) late(t *testing.T, k *call) bool {
 	return ok
 }
 
+// However fast a server reports progress, its client hears of so much, and goes on
+// hearing.
+func TestProgressIsPaced(t *testing.T) {
+	var r reports
+	heard := func(n int, now time.Duration) (heard int) {
+		for range n {
+			if r.more(now) {
+				heard++
+			}
+		}
+		return heard
+	}
+	for _, c := range []struct {
+		now     time.Duration
+		n, want int
+	}{
+		{time.Second, 10 * reportsMost, reportsMost},
+		{2 * time.Second, 10 * reportsMost, reportsRate},
+		{2 * time.Second, 1, 0},
+		{2*time.Second + time.Second/2, 1000, reportsRate / 2},
+		{time.Hour, 10 * reportsMost, reportsMost},
+	} {
+		if got := heard(c.n, c.now); got != c.want {
+			t.Errorf("after %v, of %d reports %d are heard, and not %d", c.now, c.n, got, c.want)
+		}
+	}
+}
+
 // A call ends when nothing was heard of it for so long; a report of progress
 // extends it; in all it has twelve times as long.
 func TestCallTimeout(t *testing.T) {
