@@ -59,6 +59,9 @@ in manifests/NAME.json, from which clients are answered until one of them calls
 it, and it is stopped again. A server whose first run fails is added all the
 same, and what it printed last is shown. The policy is asked first.
 
+Of sudo, rm -r and paths such as your home directory or ~/.ssh in the command line you
+are warned before that run.
+
 NAME has letters a-z, digits and . _ -, at most 64 of them. COMMAND is a path or
 is looked up in the PATH now; where it was found and the PATH are written down,
 since a login service has another. Without --cwd the server runs in your home

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -106,6 +107,11 @@ func (s *site) put(ctx context.Context, x *addition) error {
 		return err
 	}
 	s.ui.print("%s: %s: %s", name, done, printable(what))
+	if userHome, err := os.UserHomeDir(); err == nil && !server.Remote() {
+		for _, risk := range risksOf(append([]string{server.Runtime.Command}, server.Runtime.Args...), userHome) {
+			s.ui.warn("look at that command line twice: %s", printable(risk))
+		}
+	}
 	if x.note != "" {
 		s.ui.note("%s", x.note)
 	}
