@@ -13,8 +13,9 @@ import (
 // dnsPatience is how long a client may leave a connection to the DNS idle.
 const dnsPatience = 30 * time.Second
 
-// lookup is the DNS of the world within: names that are allowed at some port have an
-// address of their own there, others do not exist.
+// lookup is the DNS of the world within: each name has an address of its own there, also
+// one that is not allowed at any port, for it is the connection that says which port it
+// was that the server wants.
 func (s *Server) lookup(name string, six bool) (netip.Addr, bool) {
 	if loopbackName(name) {
 		// RFC 6761: what is within itself, whatever is granted.
@@ -24,10 +25,13 @@ func (s *Server) lookup(name string, six bool) (netip.Addr, bool) {
 		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), true
 	}
 	if !s.rules.knowsName(name) {
-		if !s.rules.searched(name) {
-			s.violation(name, 0, notGranted)
+		if s.rules.searched(name) {
+			return netip.Addr{}, false
 		}
-		return netip.Addr{}, false
+		s.wanted.add(name)
+		if completed(name, s.config.Search) {
+			return netip.Addr{}, false
+		}
 	}
 	if six {
 		return netip.Addr{}, true
@@ -94,6 +98,16 @@ func (s *Server) serveDNS(c net.Conn) {
 // resolvers ask for that try their search list first.
 func (r *Rules) searched(name string) bool {
 	return slices.ContainsFunc(r.list, func(one rule) bool {
-		return one.name != "" && strings.HasPrefix(name, one.name+".")
+		return one.name != "" && strings.HasPrefix(name, one.name+".") ||
+			one.suffix != "" && strings.Contains(name, one.suffix+".")
+	})
+}
+
+// completed says whether name looks like a full one with a domain of the search list
+// behind it. It must not exist, lest the name itself is never asked for.
+func completed(name string, search []string) bool {
+	return slices.ContainsFunc(search, func(domain string) bool {
+		rest, ok := strings.CutSuffix(name, "."+domain)
+		return ok && strings.Contains(rest, ".")
 	})
 }

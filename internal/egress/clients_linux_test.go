@@ -103,7 +103,7 @@ func TestClients(t *testing.T) {
 								t.Errorf("%s: dialled %v", c.url, d)
 							}
 							if strings.Contains(c.url, "denied") {
-								w.violated("denied.example.org", 0)
+								w.violated("denied.example.org", 443)
 							} else {
 								w.violated("93.184.216.99", 80)
 							}

@@ -61,7 +61,7 @@ func (s *Server) destinationFor(name string, port uint16) destination {
 // that were checked: a name that is resolved once more could lead elsewhere.
 func (s *Server) connect(d destination) (net.Conn, error) {
 	if d.may == denied {
-		return nil, s.refuse(d, notGranted)
+		return nil, s.refuse(d, notGranted, d.permission())
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.config.Connect)
 	defer cancel()
@@ -72,8 +72,11 @@ func (s *Server) connect(d destination) (net.Conn, error) {
 	return s.dialAny(ctx, addrs, d.port)
 }
 
-func (s *Server) refuse(d destination, why string) error {
-	s.violation(d.host(), d.port, why)
+// permission is the one that allows it.
+func (d destination) permission() string { return "network:" + d.String() }
+
+func (s *Server) refuse(d destination, why, grant string) error {
+	s.violation(Violation{Host: d.host(), Port: d.port, Why: why, Grant: grant})
 	return &refusedError{to: d, why: why}
 }
 
@@ -112,7 +115,7 @@ func (s *Server) resolve(ctx context.Context, d destination) ([]netip.Addr, erro
 	case len(may) > 0:
 		return may, nil
 	case refused != "":
-		return nil, s.refuse(d, refused)
+		return nil, s.refuse(d, refused, "")
 	}
 	return nil, errors.New("the name has no address")
 }

@@ -58,11 +58,16 @@ type Config struct {
 
 	// Resolve returns the addresses of a name; nil asks the system.
 	Resolve func(ctx context.Context, name string) ([]netip.Addr, error)
+	// Search are the domains that resolvers within put behind names; nil asks the system.
+	Search []string
 	// Dial connects to an address that was checked; nil does so by TCP.
 	Dial func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 
 	// Connect bounds resolving and connecting; default 10 s.
 	Connect time.Duration
+	// Lookup is how long after a name that is not allowed was looked up a connection is
+	// expected, which says the port of the violation; default 2 s.
+	Lookup time.Duration
 	// Idle ends a connection on which nothing moved for so long; default 1 h.
 	Idle time.Duration
 	// Conns bounds the connections at a time; default 256. More wait.
@@ -73,8 +78,11 @@ type Config struct {
 type Violation struct {
 	// Host is the name that was asked for, or the address if none was.
 	Host string
-	// Port is 0 for a name that was only looked up.
+	// Port is 0 for a name that was looked up and not connected to.
 	Port uint16
 	// Why says what is wrong with it, in words that follow a colon.
 	Why string
+	// Grant is the permission that would allow it; "" if none would, or if that is not
+	// known.
+	Grant string
 }

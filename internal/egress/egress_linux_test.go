@@ -121,6 +121,8 @@ func TestHoles(t *testing.T) {
 		{"echo", "[::ffff:93.184.216.34]:443", "93.184.216.34", 443},
 		{"echo", "example.com:8443", "example.com", 8443},
 		{"echo", "example.com:80", "example.com", 80},
+		{"echo", "secret.example.org:443", "secret.example.org", 443},
+		{"echo", "secret.example.org:8443", "secret.example.org", 8443},
 	} {
 		t.Run(c.probe+" "+c.to, func(t *testing.T) {
 			w := newWorld(t, "network:example.com:443")
@@ -146,6 +148,8 @@ func TestNothingGranted(t *testing.T) {
 			port  uint16
 		}{
 			{[]string{"echo", "93.184.216.34:443"}, "93.184.216.34", 443},
+			{[]string{"echo", "example.com:443"}, "example.com", 443},
+			{[]string{"echo", "example.com:8443"}, "example.com", 8443},
 			{[]string{"dns", "tcp", "9.9.9.9:53", "example.com"}, "example.com", 0},
 			{[]string{"raw", ProxyAddr, `CONNECT example.com:443 HTTP/1.1\r\n\r\n`}, "example.com", 443},
 		} {
@@ -168,11 +172,19 @@ func TestDNS(t *testing.T) {
 			if out, ok := w.probe(roleInside, "dns", how, at, "Example.com"); !ok || out != "198.18.0.2\n" {
 				t.Errorf("%s %s: %s", how, at, out)
 			}
+			// Of another name the connection is waited for, which says the port.
 			w = newWorld(t, "network:example.com:443")
-			if out, ok := w.probe(roleInside, "dns", how, at, "secret.example.org"); ok || out != "code 3\n" {
+			if out, ok := w.probe(roleInside, "dns", how, at, "secret.example.org"); !ok || out != "198.18.0.2\n" {
 				t.Errorf("%s %s: %s", how, at, out)
 			}
 			w.violated("secret.example.org", 0)
+			// What a resolver makes of a name by its search list is no name.
+			for _, name := range []string{"api.example.com.corp.test", "example.com.corp.test"} {
+				w = newWorld(t, "network:example.com:443")
+				if out, ok := w.probe(roleInside, "dns", how, at, name); ok || out != "code 3\n" {
+					t.Errorf("%s %s %s: %s", how, at, name, out)
+				}
+			}
 		}
 	}
 	for _, how := range []string{"tcp", "connected"} {

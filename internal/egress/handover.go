@@ -107,6 +107,7 @@ func closeAll(files []*os.File) {
 func (s *Server) Handover() (state []byte, files []*os.File, err error) {
 	var k kept
 	s.pausing.Store(true)
+	s.wanted.close()
 	s.mu.Lock()
 	var outside []*os.File
 	for _, one := range s.sockets {

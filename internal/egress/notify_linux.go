@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -11,9 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"unsafe"
 
 	"github.com/berth-run/berth"
+	"github.com/berth-run/berth/internal/unotify"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,9 +22,9 @@ import (
 // which makes the connection itself, to a port of its own on this host's loopback.
 // What the server's memory says was read once, so that changing it later is in vain.
 type notify struct {
-	file *os.File
-	tcp  netip.AddrPort // where the shim listens
-	udp  netip.AddrPort
+	calls *unotify.Listener
+	tcp   netip.AddrPort // where the shim listens
+	udp   netip.AddrPort
 
 	mu sync.Mutex // guards the fields below
 	// from knows by its source port what each connection is to: a port that one of
@@ -34,24 +35,6 @@ type notify struct {
 	// asks are the source ports that may ask by UDP, oldest first.
 	asks []uint16
 	lost string // why sockets cannot be had, "" while they can
-}
-
-// seccompNotif and seccompResponse are the kernel's structures (seccomp_unotify(2)).
-type seccompNotif struct {
-	id    uint64
-	pid   uint32
-	flags uint32
-	nr    int32
-	arch  uint32
-	ip    uint64
-	args  [6]uint64
-}
-
-type seccompResponse struct {
-	id    uint64
-	val   int64
-	error int32
-	flags uint32
 }
 
 // startNotify listens on loopback, and to what the filter notifies of.
@@ -70,20 +53,13 @@ func (s *Server) startNotify(f *os.File) error {
 		return fmt.Errorf("listen for what is redirected: %w", err)
 	}
 	n.tcp, n.udp = l.Addr().(*net.TCPAddr).AddrPort(), u.LocalAddr().(*net.UDPAddr).AddrPort()
-	// The runtime's poller takes only descriptors that do not block.
-	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
-	f.Close()
-	if err == nil {
-		err = unix.SetNonblock(fd, true)
-	}
-	if err != nil {
+	if n.calls, err = unotify.Open(f); err != nil {
 		l.Close()
 		u.Close()
-		return os.NewSyscallError("fcntl", err)
+		return err
 	}
-	n.file = os.NewFile(uintptr(fd), "seccomp notify")
 	s.notify = n
-	if !s.add(private{l}) || !s.add(private{u}) || !s.add(notifyFile{n.file}) {
+	if !s.add(private{l}) || !s.add(private{u}) || !s.add(notifyFile{n.calls}) {
 		return net.ErrClosed
 	}
 	s.running.Go(func() { s.accept(l, s.serveRedirected) })
@@ -93,22 +69,7 @@ func (s *Server) startNotify(f *os.File) error {
 }
 
 // notifyFile is a socket in name, for Close and Handover.
-type notifyFile struct{ f *os.File }
-
-func (n notifyFile) Close() error { return n.f.Close() }
-
-func (n notifyFile) File() (*os.File, error) {
-	raw, err := n.f.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	fd := -1
-	cerr := raw.Control(func(own uintptr) { fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 3) })
-	if err := errors.Join(cerr, err); err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), n.f.Name()), nil
-}
+type notifyFile struct{ *unotify.Listener }
 
 // serveRedirected serves a connection that the shim made for the server, and no
 // other: who else connects is of this host, and has a network of its own.
@@ -136,79 +97,32 @@ const maxHeard = 64
 
 // hear takes notifications until the last process under the filter has ended.
 func (s *Server) hear() {
-	raw, err := s.notify.file.SyscallConn()
-	if err != nil {
-		return
-	}
 	slots := make(chan struct{}, maxHeard)
 	for {
-		var req seccompNotif
-		gone := false
-		err := raw.Read(func(fd uintptr) (done bool) {
-			// Receiving would wait in the kernel, for ever and with a thread of ours;
-			// so it is done only when there is something.
-			ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-			if n, err := unix.Poll(ready, 0); err != nil || n == 0 {
-				return err != nil && err != unix.EINTR
-			}
-			if ready[0].Revents&unix.POLLIN == 0 {
-				gone = true
-				return true
-			}
-			req = seccompNotif{}
-			err := ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&req))
-			return err == nil || err != unix.EINTR && err != unix.ENOENT // ENOENT: killed meanwhile
-		})
-		if err != nil || gone || s.stopped() {
+		call, err := s.notify.calls.Next()
+		if err != nil || s.stopped() {
 			return
-		}
-		if req.id == 0 {
-			continue
 		}
 		slots <- struct{}{}
 		go func() {
 			defer func() { <-slots }()
-			s.answerConnect(req)
+			// The connect is done for the thread that asked, which is told how it went.
+			errno := unix.EPERM
+			if call.Number == unix.SYS_CONNECT {
+				errno = s.connectFor(call)
+			}
+			s.notify.calls.Answer(call, errno)
 		}()
 	}
 }
 
-// answerConnect does a connect for the thread that asked, and tells it how that went.
-func (s *Server) answerConnect(req seccompNotif) {
-	errno := unix.EPERM
-	if req.nr == unix.SYS_CONNECT {
-		errno = s.connectFor(req)
-	}
-	resp := seccompResponse{id: req.id, error: -int32(errno)}
-	_ = s.control(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&resp)) // ENOENT: it is gone
-}
-
-// control is an ioctl of the filter's descriptor.
-func (s *Server) control(name uint, arg unsafe.Pointer) error {
-	raw, err := s.notify.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	cerr := raw.Control(func(fd uintptr) { err = ioctl(fd, name, arg) })
-	return errors.Join(cerr, err)
-}
-
-func ioctl(fd uintptr, name uint, arg unsafe.Pointer) error {
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, uintptr(name), uintptr(arg))
-	if errno != 0 {
-		return errno
-	}
-	return nil
-}
-
 // connectFor is connect(2) of another process: 0 or what is wrong.
-func (s *Server) connectFor(req seccompNotif) unix.Errno {
-	pid := int(req.pid)
-	sockaddr, errno := s.readSockaddr(req, pid)
+func (s *Server) connectFor(call unotify.Call) unix.Errno {
+	sockaddr, errno := s.readSockaddr(call)
 	if errno != 0 {
 		return errno
 	}
-	fd, errno := s.socketOf(req, pid)
+	fd, errno := s.socketOf(call)
 	if errno != 0 {
 		return errno
 	}
@@ -245,23 +159,20 @@ func (s *Server) connectFor(req seccompNotif) unix.Errno {
 // maxSockaddr is more than any of the families in question have.
 const maxSockaddr = 128
 
-func (s *Server) readSockaddr(req seccompNotif, pid int) ([]byte, unix.Errno) {
-	size := req.args[2]
+func (s *Server) readSockaddr(call unotify.Call) ([]byte, unix.Errno) {
+	size := call.Args[2]
 	if int32(size) < 2 || size > maxSockaddr {
 		return nil, unix.EINVAL
 	}
-	mem, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/mem", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
+	b := make([]byte, size)
+	n, err := s.notify.calls.Memory(call, call.Args[1], b)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
 		s.lose("its memory cannot be read", err)
 		return nil, unix.EACCES
-	}
-	defer unix.Close(mem)
-	// What was opened is this process's memory only if it still waits for us.
-	if s.control(unix.SECCOMP_IOCTL_NOTIF_ID_VALID, unsafe.Pointer(&req.id)) != nil {
+	case errors.Is(err, unotify.ErrGone):
 		return nil, unix.EACCES
-	}
-	b := make([]byte, size)
-	if n, err := unix.Pread(mem, b, int64(req.args[1])); err != nil || n != len(b) {
+	case n != len(b):
 		return nil, unix.EFAULT
 	}
 	return b, 0
@@ -290,21 +201,21 @@ func target(b []byte) (netip.AddrPort, unix.Errno) {
 }
 
 // socketOf duplicates the socket that the process would connect.
-func (s *Server) socketOf(req seccompNotif, pid int) (int, unix.Errno) {
-	pidfd, err := unix.PidfdOpen(pid, 0)
+func (s *Server) socketOf(call unotify.Call) (int, unix.Errno) {
+	pidfd, err := unix.PidfdOpen(call.PID, 0)
 	if err == unix.EINVAL || err == unix.ENOENT {
 		// A thread that is not the first has its process's descriptors.
-		pidfd, err = unix.PidfdOpen(processOf(pid), 0)
+		pidfd, err = unix.PidfdOpen(processOf(call.PID), 0)
 	}
 	if err != nil {
 		s.lose("it cannot be opened", err)
 		return -1, unix.EACCES
 	}
 	defer unix.Close(pidfd)
-	if s.control(unix.SECCOMP_IOCTL_NOTIF_ID_VALID, unsafe.Pointer(&req.id)) != nil {
+	if !s.notify.calls.Valid(call) {
 		return -1, unix.EACCES
 	}
-	fd, err := unix.PidfdGetfd(pidfd, int(int32(req.args[0])), 0)
+	fd, err := unix.PidfdGetfd(pidfd, int(int32(call.Args[0])), 0)
 	if err == unix.EBADF {
 		return -1, unix.EBADF
 	}

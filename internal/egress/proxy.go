@@ -28,7 +28,7 @@ func (s *Server) serveProxy(c net.Conn) {
 	r, err := parseRequest(header)
 	if err != nil {
 		own := proxyAddr()
-		s.violation(own.Addr().String(), own.Port(), "a request to the proxy that is none: "+err.Error())
+		s.violation(Violation{Host: own.Addr().String(), Port: own.Port(), Why: "a request to the proxy that is none: " + err.Error()})
 		say(c, "400 Bad Request", err.Error())
 		c.Close()
 		return

@@ -197,6 +197,13 @@ func isLocalhost(addr netip.Addr) bool {
 }
 
 // knowsName says whether a name is allowed at some port.
+// Allows says whether an address, such as 127.0.0.1:80, may be reached; of what is none,
+// it does.
+func (r *Rules) Allows(address string) bool {
+	to, err := netip.ParseAddrPort(address)
+	return err != nil || r.Open || r.forAddr(to.Addr(), to.Port()) != denied
+}
+
 func (r *Rules) knowsName(name string) bool {
 	return slices.ContainsFunc(r.list, func(one rule) bool { return one.matchesName(name) })
 }

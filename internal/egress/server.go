@@ -27,6 +27,7 @@ type Server struct {
 	config  Config
 	slots   chan struct{} // one for each connection
 	inward  *inward
+	wanted  *wanted
 	notify  *notify
 	ctx     context.Context // ends with the Server; what it begins has no other caller
 	cancel  context.CancelFunc
@@ -78,6 +79,12 @@ func Start(c Config) (*Server, error) {
 	if c.Violation == nil {
 		c.Violation = func(Violation) {}
 	}
+	if c.Lookup == 0 {
+		c.Lookup = defaultLookup
+	}
+	if c.Search == nil {
+		c.Search = searchList()
+	}
 	s := &Server{
 		rules: c.Rules, names: newNames(), config: c,
 		slots:     make(chan struct{}, c.Conns),
@@ -85,6 +92,9 @@ func Start(c Config) (*Server, error) {
 		pairs:     map[*pair]struct{}{},
 		listening: map[uint16]bool{},
 		inward:    &inward{},
+		wanted: newWanted(c.Lookup, func(name string) {
+			c.Violation(Violation{Host: name, Why: notGranted})
+		}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	err := s.take(c.Files, c.State)
@@ -116,6 +126,7 @@ func (s *Server) stopped() bool { return s.ctx.Err() != nil || s.pausing.Load() 
 // Close ends all connections and waits for what Start began.
 func (s *Server) Close() error {
 	s.cancel()
+	s.wanted.close()
 	s.mu.Lock()
 	s.closed = true
 	for _, k := range s.sockets {
@@ -192,8 +203,9 @@ func (s *Server) release(c net.Conn) {
 }
 
 // violation tells of what was refused.
-func (s *Server) violation(host string, port uint16, why string) {
-	s.config.Violation(Violation{Host: host, Port: port, Why: why})
+func (s *Server) violation(v Violation) {
+	s.wanted.reach(v.Host)
+	s.config.Violation(v)
 }
 
 // temporary says whether a listener is of use after an error.

@@ -116,14 +116,14 @@ func (s *Server) seen(to netip.AddrPort, udp bool) {
 		}
 	}
 	d := s.destinationOf(to)
-	why := notGranted
+	why, grant := notGranted, d.permission()
 	switch {
 	case udp:
-		why = "it is UDP, of which only DNS is answered"
+		why, grant = "it is UDP, of which only DNS is answered", ""
 	case d.may != denied:
 		why = "any port of it is granted, yet this one is only reached by the proxy; grant it by its number"
 	}
-	s.violation(d.host(), d.port, why)
+	s.violation(Violation{Host: d.host(), Port: d.port, Why: why, Grant: grant})
 }
 
 func isSix(f *os.File) bool {

@@ -140,7 +140,9 @@ func newWorld(t testing.TB, permissions ...string) *world {
 	}
 	w := &world{t: t, rules: rules, channel: -1, hosts: map[string][]netip.Addr{}, asked: map[string]int{}, at: map[netip.AddrPort]string{}}
 	w.config = Config{
-		Rules: rules,
+		Rules:  rules,
+		Search: []string{"corp.test"},
+		Lookup: 10 * time.Millisecond,
 		Resolve: func(_ context.Context, name string) ([]netip.Addr, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -304,6 +306,11 @@ func (w *world) violated(host string, port uint16) {
 	for {
 		w.mu.Lock()
 		ok := slices.ContainsFunc(w.violations, func(v Violation) bool { return v.Host == host && v.Port == port })
+		for _, v := range w.violations {
+			if v.Why == notGranted && v.Port != 0 && v.Grant != "network:"+net.JoinHostPort(v.Host, strconv.Itoa(int(v.Port))) {
+				w.t.Errorf("%+v", v)
+			}
+		}
 		all := slices.Clone(w.violations)
 		w.mu.Unlock()
 		if ok {
