@@ -198,11 +198,7 @@ func (s *site) readBook(name string) (*pin.Book, error) {
 // cannot be read does not switch it off.
 func (s *site) pinsTools(name string) bool {
 	server, err := s.home.ReadServer(berth.ServerOf(name))
-	if err != nil {
-		return true
-	}
-	set, err := s.settingsOf(server)
-	return err != nil || set.PinTools
+	return err != nil || comparesTools(s.home, server)
 }
 
 // approvedTools are those of a server's tools that are not withheld, and how many are.

@@ -21,6 +21,7 @@ type rulebook struct {
 	mu       sync.Mutex // guards the fields below
 	rules    kept[policy.Rules]
 	verdicts map[string]kept[error]
+	compares map[string]kept[bool]
 }
 
 // kept is what was found out by files of that stamp.
@@ -32,7 +33,7 @@ type kept[T any] struct {
 func (k *kept[T]) holds(stamp home.Stamp) bool { return stamp.Settled && k.stamp == stamp }
 
 func newRulebook(h *home.Home) *rulebook {
-	return &rulebook{home: h, verdicts: map[string]kept[error]{}}
+	return &rulebook{home: h, verdicts: map[string]kept[error]{}, compares: map[string]kept[bool]{}}
 }
 
 // tools are what the policies say of tools.
@@ -76,6 +77,46 @@ func notDisabled(h *home.Home, name string) error {
 	}
 	return &exitError{code: exitNotRunning, err: berth.WithHint(
 		fmt.Errorf("server %q is disabled; `berth enable %s` lets clients use it again", name, name), "berth enable "+name)}
+}
+
+// pins says whether a server's tools are compared with what was approved now.
+func (b *rulebook) pins(name string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	stamp := b.home.StampOf(name, name)
+	if was, ok := b.compares[name]; ok && was.holds(stamp) {
+		return was.value
+	}
+	server, err := b.home.ReadServer(name)
+	yes := err != nil || comparesTools(b.home, server)
+	b.compares[name] = kept[bool]{stamp, yes}
+	return yes
+}
+
+// comparesTools says whether a server's tools are compared with what was approved: who
+// demands it is, first to last, a policy, the server's own setting, that of all servers,
+// and a policy that allows what it does not list. What cannot be read does not switch it
+// off.
+func comparesTools(h *home.Home, server home.Server) bool {
+	config, _, err := h.ReadConfig()
+	if err != nil {
+		return true
+	}
+	if _, own := server.Config["berth.tool-changes"]; !own && config.Security.ToolChanges != "" {
+		server.Config = with(server.Config, "berth.tool-changes", config.Security.ToolChanges)
+	}
+	sharing, err := server.Sharing()
+	if err != nil {
+		return true
+	}
+	policies, _, err := shim.ReadPolicies(h)
+	switch {
+	case err != nil: // then nothing starts, either
+		return true
+	case policies.ToolChanges() == policy.ChangesAllow && server.Config["berth.tool-changes"] == "":
+		return false
+	}
+	return !sharing.FreeTools || policies.ToolChanges() == policy.ChangesWithhold
 }
 
 // mayCall refuses a call of this command's own that a policy forbids. The gateway

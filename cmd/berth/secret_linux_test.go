@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,8 +15,9 @@ import (
 )
 
 // TestSecretsLeaveNoTrace: during and after a full run of servers with secrets (set,
-// start, call, crash, restart, status, audit, logs, errors) no value is in any file of
-// the home, in what a command printed, or in the arguments of any process.
+// start, call, crash, restart, status, audit, logs, errors, calls by a gateway that
+// records their arguments) no value is in any file of the home, in what a command or the
+// gateway printed, in its figures, or in the arguments of any process.
 func TestSecretsLeaveNoTrace(t *testing.T) {
 	const token, multi = "canary\"quoted\\token-zq71", "canary-line-one-xw5d\ncanary-line-two-vk9a"
 	pieces := []string{"canary", "zq71", "xw5d", "vk9a"}
@@ -85,6 +89,43 @@ func TestSecretsLeaveNoTrace(t *testing.T) {
 	berth("", "add", "bad", "--env", "A=secret://s/token", "--no-run", "--", "testserver")
 	berth("", "add", "worse", "--env", "LD_LIBRARY_PATH=x", "--no-run", "--", "testserver", "secret://s/token")
 	berth("", "secret", "set", "s/token")
+
+	berth("", "config", "s", "--set", "berth.audit-arguments=text")
+	t.Setenv("BERTH_SECRET_BACKEND", "file")
+	g := bench{t, home}.up()
+	c := g.guest("s").modern()
+	for _, value := range append(strings.Split(multi, "\n"), token, multi) {
+		argument, err := json.Marshal(map[string]string{"message": value, "password": value})
+		if err != nil {
+			t.Fatal(err)
+		}
+		line, headers := c.call("echo", string(argument))
+		if answer := c.must(line, headers...); !strings.Contains(answer, "canary") {
+			t.Errorf("the echo is lost: %s", answer)
+		}
+		line, headers = c.call(value, "{}") // no such tool
+		c.must(line, append(headers, "Mcp-Name", "nothing")...)
+	}
+	pid := bench{t, home}.status("s").PID
+	bench{t, home}.kill(pid)
+	line, headers := c.call("echo", `{"message":"hi"}`)
+	c.must(line, headers...)
+	resp, err := http.Get(g.url + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	figures, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("%s: %v", resp.Status, err)
+	}
+	printed.Write(figures)
+	printed.WriteString(g.say.String())
+	inspect("after calls by the gateway")
+	berth("", "call", "s", "echo", `{"message":"by the gateway"}`)
+	berth("", "audit", "--json")
+	berth("", "top", "--once", "--json")
+
 	berth("", "stop", "s")
 	berth("", "doctor")
 	logs, err := os.ReadFile(filepath.Join(home, "logs", "s.log"))

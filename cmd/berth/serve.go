@@ -155,7 +155,7 @@ func (s *site) newGateway(d door, isHeir bool) (*opened, error) {
 		Reach: func(who gateway.Caller, profile string) (gateway.Reach, error) {
 			return reachFor(rules, book, who, profile)
 		},
-		Permit: book.server,
+		Permit: book.server, Pins: book.pins,
 		Settings: func(name string) (gateway.Settings, error) {
 			server, err := s.home.ReadServer(name)
 			if err != nil {
@@ -178,9 +178,6 @@ func (s *site) settingsOf(server home.Server) (gateway.Settings, error) {
 	if _, own := server.Config["berth.audit"]; !own && config.Security.Audit != "" {
 		server.Config = with(server.Config, "berth.audit", config.Security.Audit)
 	}
-	if _, own := server.Config["berth.tool-changes"]; !own && config.Security.ToolChanges != "" {
-		server.Config = with(server.Config, "berth.tool-changes", config.Security.ToolChanges)
-	}
 	sharing, err := server.Sharing()
 	set := gateway.Settings{
 		Both: sharing.Eras == home.EraBoth, PerSession: sharing.Session, Roots: sharing.Roots,
@@ -198,14 +195,7 @@ func (s *site) settingsOf(server home.Server) (gateway.Settings, error) {
 	if set.Arguments {
 		set.Mask = s.mask(server, env).Text // which has the secret store be opened
 	}
-	changes := server.Config["berth.tool-changes"]
-	switch policies, _, policyErr := shim.ReadPolicies(s.home); {
-	case policyErr != nil: // then nothing starts, either
-		set.PinTools = true
-	case policies.ToolChanges() == policy.ChangesAllow && changes == "":
-	default:
-		set.PinTools = !sharing.FreeTools || policies.ToolChanges() == policy.ChangesWithhold
-	}
+	set.PinTools = comparesTools(s.home, server)
 	if !set.Both {
 		set.Era = mcp.Era(sharing.Eras)
 	}

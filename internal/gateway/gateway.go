@@ -117,6 +117,9 @@ type Options struct {
 	// Permit is why a server may not be used at all, asked for each request; nil is
 	// never.
 	Permit func(server string) error
+	// Pins says whether a server's tools are compared with what was approved, asked for
+	// each request; nil is what its Settings say.
+	Pins func(server string) bool
 	// HelloWait and ListWait are how long initialize and server/discover, and the
 	// lists, of a server of which nothing is known wait for its process; 0 is
 	// helloWait and listWait.

@@ -35,10 +35,18 @@ func errWithheld(server string) string {
 	return fmt.Sprintf("what the server says of it is not what was approved; `berth approve %s` shows what is new", server)
 }
 
+// pinsTools says whether the server's tools are compared with what was approved.
+func (s *server) pinsTools() bool {
+	if pins := s.g.o.Pins; pins != nil {
+		return pins(s.name)
+	}
+	return s.set().PinTools
+}
+
 // approved is the book of the server, nil if nothing is approved yet; on is false if its
 // tools are not pinned.
 func (s *server) approved() (b *pin.Book, on bool, err error) {
-	if s.joint != nil || !s.set().PinTools {
+	if s.joint != nil || !s.pinsTools() {
 		return nil, false, nil
 	}
 	p := &s.pins
@@ -157,7 +165,7 @@ func allAllowed(b *pin.Book, tools []pin.Tool) bool {
 
 // screenedEvent is screened for the answer of a process.
 func (s *server) screenedEvent(x exchange, e event) (event, error) {
-	if x.m.Method != "tools/list" || e.m.Kind != jsonrpc.Response || !s.set().PinTools {
+	if x.m.Method != "tools/list" || e.m.Kind != jsonrpc.Response || !s.pinsTools() {
 		return e, nil
 	}
 	line, err := s.g.spool.Whole(e.line)
@@ -220,7 +228,7 @@ func (s *server) definition(ctx context.Context, by *caller, tool string) (t pin
 
 // pinAll pins the tools of a manifest.
 func (s *server) pinAll(m *mcp.Manifest) {
-	if !s.set().PinTools || m == nil {
+	if !s.pinsTools() || m == nil {
 		return
 	}
 	_, _ = s.see(ToolsOf(m), true) // it has been said

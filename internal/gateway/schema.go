@@ -74,7 +74,7 @@ func (c *child) facts(ctx context.Context, tool string) toolFacts {
 				taskOnly:    stringOf(jsonrpc.Get(t.Raw, "execution", "taskSupport")) == "required",
 			}
 		}
-		if c.srv.set().PinTools {
+		if c.srv.pinsTools() {
 			_, _ = c.srv.see(pins, true) // it has been said
 		}
 		c.mu.Lock()

@@ -42,6 +42,8 @@ type WayOut interface {
 // A Violation is something that a server tried and may not.
 type Violation struct {
 	Host string
-	Port uint16 // 0 for a name that was only looked up
+	Port uint16 // 0 for a name that was looked up and not connected to
 	Why  string
+	// Grant is the permission that would allow it, "" if none would.
+	Grant string
 }
