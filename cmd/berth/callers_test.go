@@ -326,13 +326,36 @@ func (g *httpGate) resident() int64 {
 	return pages * int64(os.Getpagesize())
 }
 
+// sockets is how many of them are sockets.
+func (g *httpGate) sockets() (n int) {
+	g.Helper()
+	dir := fmt.Sprintf("/proc/%d/fd", g.cmd.Process.Pid)
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		g.Fatal(err)
+	}
+	for _, fd := range all {
+		// One that was closed meanwhile is none.
+		if to, _ := os.Readlink(filepath.Join(dir, fd.Name())); strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
+}
+
 // backTo waits until the gateway has no more descriptors than before.
 func (g *httpGate) backTo(fds int) {
 	g.Helper()
-	for deadline := time.Now().Add(30 * time.Second); g.fds() > fds; {
+	g.noMore("descriptors", g.fds, fds)
+}
+
+// noMore waits until the gateway has no more of something than before.
+func (g *httpGate) noMore(what string, count func() int, before int) {
+	g.Helper()
+	for deadline := time.Now().Add(30 * time.Second); count() > before; {
 		http.DefaultClient.CloseIdleConnections()
 		if time.Now().After(deadline) {
-			g.Fatalf("%d descriptors are open, %d were", g.fds(), fds)
+			g.Fatalf("%d %s are open, %d were", count(), what, before)
 		}
 		if err := pause(g.Context(), 10*time.Millisecond); err != nil {
 			g.Fatal(err)
@@ -420,9 +443,10 @@ func TestBadRequests(t *testing.T) {
 		}
 		workers.Wait()
 	}
-	fds := g.fds() + 3 // the audit trail is open from the first record on: it, its head and its lock
-	send(500)          // what is made once is there
-	g.backTo(fds)
+	sockets := g.sockets()
+	send(500) // what is opened once is open: the audit trail, the watch of the settings
+	g.noMore("sockets", g.sockets, sockets)
+	fds := g.fds()
 	memory := g.resident()
 	begun := time.Now()
 	send(10000)
