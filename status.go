@@ -279,6 +279,9 @@ const (
 	// deleted what that brought.
 	ActionLogin  = "login"
 	ActionLogout = "logout"
+	// ActionLink and ActionUnlink: Berth was put into a client's settings, or taken out.
+	ActionLink   = "link"
+	ActionUnlink = "unlink"
 	// ActionRenew: a fresh incarnation was started because the handshake of the
 	// one before belonged to another client. Not a restart of a failed server.
 	ActionRenew = "renew"

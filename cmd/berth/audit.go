@@ -113,7 +113,7 @@ Exit codes: 0 printed, also if there is nothing, 1 a line is no record.`,
 func auditActions() []string {
 	return []string{
 		berth.ActionStart, berth.ActionStop, berth.ActionRestart, berth.ActionExit, berth.ActionAutoRestart,
-		berth.ActionPolicyDenied, berth.ActionAdd, berth.ActionRemove, berth.ActionConfig, berth.ActionPermissions, berth.ActionPolicy, berth.ActionLogin, berth.ActionLogout, berth.ActionToolCall, berth.ActionToolCallDenied, berth.ActionResourceRenamed,
+		berth.ActionPolicyDenied, berth.ActionAdd, berth.ActionRemove, berth.ActionConfig, berth.ActionPermissions, berth.ActionPolicy, berth.ActionLogin, berth.ActionLogout, berth.ActionLink, berth.ActionUnlink, berth.ActionToolCall, berth.ActionToolCallDenied, berth.ActionResourceRenamed,
 		berth.ActionProxyStart, berth.ActionProxyEnd, berth.ActionProxyError, berth.ActionRenew, berth.ActionHung, berth.ActionUpgrade,
 		berth.ActionTokenCreate, berth.ActionTokenRevoke, berth.ActionCallerRefused, berth.ActionAuditRepaired, berth.ActionAuditGap,
 	}

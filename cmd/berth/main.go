@@ -71,6 +71,8 @@ Files, all in $BERTH_HOME, else ~/.berth:
   policy.toml         which servers may not start, and what none may do
   berth.toml          settings of this home
   credentials/        secrets and tokens of servers, encrypted
+  links.json          what was written into clients' settings; originals/ has
+                      these as they were, encrypted
 
 Environment: BERTH_HOME, BERTH_ALLOW_NETWORK_HOME=1 (a home on a network disk
 that only this machine uses), BERTH_SECRET_BACKEND (where the key of the
@@ -141,7 +143,7 @@ func newRoot(a *app) *cobra.Command {
 	add(groupServers, newSearch(a), newInfo(a), newInstall(a), newUpdate(a), newRollback(a), newAdd(a), newFetch(a), newRemove(a), newAuth(a), newSecret(a), newEnable(a), newDisable(a), newConfig(a), newPermissions(a),
 		newStart(a), newStop(a), newRestart(a), newUp(a))
 	add(groupLook, newStatus(a), newTop(a), newLogs(a), newAudit(a))
-	add(groupUse, newTools(a), newCall(a), newApprove(a), newProxy(a), newProfile(a), newClientRules(a))
+	add(groupUse, newTools(a), newCall(a), newApprove(a), newProxy(a), newProfile(a), newClientRules(a), newLink(a), newUnlink(a))
 	add(groupBerth, newPolicy(a), newToken(a), newDoctor(a), newVersion(a), newCompletion(a), newHelp())
 	root.AddCommand(newSelfServer(a), newDemoServer(a))
 	return root

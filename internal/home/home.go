@@ -13,6 +13,7 @@
 //	manifests/NAME.json      what it said of itself, for who asks while it is down
 //	packages/                copies of packages and their locks
 //	credentials/             the secret store: what is in it, and its key
+//	links.json, originals/   what was written into clients' settings
 //	eras.json                which servers speak no modern MCP
 //
 // Every file of a server is named after it, so each function that takes a name
