@@ -295,7 +295,7 @@ func (l *linker) manual(c clients.Client) {
 
 func (l *linker) put(ctx context.Context, c clients.Client, t link.Target, e madeEntry) {
 	row := linked{Client: c.ID, Scope: t.Scope, Entry: t.Name(), File: t.File, Reload: c.Reload}
-	o := &link.PutOptions{Force: l.o.force, Dry: l.o.dry, Shared: t.Scope == string(clients.Project)}
+	o := &link.PutOptions{Force: l.o.force, Dry: l.o.dry, Program: e.program, Shared: t.Scope == string(clients.Project)}
 	if c.Own != nil && t.Scope == string(clients.User) && !e.secret {
 		if program, err := exec.LookPath(c.Own.Program); err == nil {
 			o.Own = func(ctx context.Context) error { return runOwn(ctx, program, *c.Own, e) }
@@ -323,8 +323,10 @@ func (l *linker) put(ctx context.Context, c clients.Client, t link.Target, e mad
 	if out.Done == "unchanged" {
 		row.Reload = ""
 	}
-	if out.Busy {
-		row.again = func() (link.Outcome, error) { return l.book.Put(ctx, t, e.entry, nil) }
+	if out.Busy && c.Rewrites && out.Done != "unchanged" {
+		row.again = func() (link.Outcome, error) {
+			return l.book.Put(ctx, t, e.entry, &link.PutOptions{Program: e.program})
+		}
 		row.state = func() (link.State, error) { return l.state(t) }
 	}
 	l.done = append(l.done, row)
@@ -465,6 +467,6 @@ func (l *linker) show(row linked) {
 		l.ui.say("berth: %s: %s", row.Client, row.Hint)
 	}
 	if row.Reload != "" && !l.o.dry {
-		l.ui.say("berth: %s takes notice: %s", row.Client, row.Reload)
+		l.ui.say("berth: %s: next: %s", row.Client, row.Reload)
 	}
 }

@@ -31,11 +31,12 @@ type maker struct {
 
 // madeEntry is an entry to write.
 type madeEntry struct {
-	name   string
-	entry  settings.Entry
-	secret bool   // the token is in it
-	token  string // that
-	undo   func() // takes back what was made for it
+	name    string
+	entry   settings.Entry
+	program string // what it runs; "" for an address
+	secret  bool   // the token is in it
+	token   string // that
+	undo    func() // takes back what was made for it
 }
 
 func newMaker(s *site, o linkOptions) (*maker, error) {
@@ -102,6 +103,7 @@ func (m *maker) entry(c clients.Client, name, server, token string, undo func())
 	if server != "" {
 		args = []string{"proxy", server, "--as", c.ID}
 	}
+	e.program = m.program
 	e.entry = c.Stdio(clients.Program{Name: name, Path: m.program, Args: args, Env: m.env})
 	return e
 }

@@ -283,6 +283,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"shape": shapeCommand,
 		"code":  codeCommand,
 		"boot":  bootCommand,
+		"asked": askedCommand,
 	}
 }
 

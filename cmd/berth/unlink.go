@@ -85,7 +85,9 @@ type linkRow struct {
 	Entry  string     `json:"entry"`
 	State  link.State `json:"state"`
 	File   string     `json:"file"`
-	Error  string     `json:"error,omitzero"`
+	// Program is what the entry runs; "" for an address.
+	Program string `json:"program,omitzero"`
+	Error   string `json:"error,omitzero"`
 }
 
 func (a *app) listLinks(asJSON bool) error {
@@ -115,6 +117,7 @@ func (s *site) links() ([]linkRow, error) {
 	for _, r := range records {
 		row := linkRow{Client: r.Client, Scope: r.Scope, Entry: r.Name(), File: r.File}
 		state, err := r.State()
+		row.Program = r.Program
 		if row.State = state; err != nil {
 			row.Error = err.Error()
 		}

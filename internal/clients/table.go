@@ -10,7 +10,7 @@ const servers = "mcpServers"
 const (
 	restart    = "restart it"
 	newSession = "start a new session"
-	bySelf     = "it notices by itself"
+	bySelf     = "nothing, it notices by itself"
 )
 
 // All is the table, by name. docs/clients.md is made from it.
@@ -117,7 +117,7 @@ func All() []Client {
 			ID: "cursor", Title: "Cursor",
 			Files: []File{user(j, everywhere("~/.cursor/mcp.json"), servers), project(j, "./.cursor/mcp.json", servers)},
 			Stdio: program(), HTTP: address("url", "${env:%}"), Refer: true, Field: "headers.Authorization",
-			Reload: "it notices by itself; a new server is enabled under Settings › MCP",
+			Reload: "nothing, it notices by itself; a new server is enabled under Settings › MCP",
 			Source: "https://cursor.com/docs/context/mcp",
 			Signs:  []string{"~/.cursor"}, Programs: []string{"cursor", "cursor-agent"},
 			Name: 60,
@@ -237,7 +237,7 @@ func All() []Client {
 			ID: "vscode", Title: "Visual Studio Code",
 			Files: []File{user(j, editor("Code", "mcp.json"), "servers"), project(j, "./.vscode/mcp.json", "servers")},
 			Stdio: program(field("type", "stdio")), HTTP: address("url", "${env:%}", field("type", "http")), Refer: true, Field: "headers.Authorization",
-			Reload: "it asks whether it may start a new server; else MCP: List Servers › berth › Start", Source: "https://code.visualstudio.com/docs/copilot/reference/mcp-configuration",
+			Reload: "let it start the new server when it asks; else MCP: List Servers › berth › Start", Source: "https://code.visualstudio.com/docs/copilot/reference/mcp-configuration",
 			Signs: []string{"{XDG_CONFIG_HOME:~/.config}/Code", "~/Library/Application Support/Code", "{APPDATA:~/AppData/Roaming}/Code"}, Programs: []string{"code"},
 			Tools: 128,
 			Own:   &Own{Program: "code", Named: true, Args: func(_, text string) []string { return []string{"--add-mcp", text} }},
@@ -246,7 +246,7 @@ func All() []Client {
 			ID: "vscode-insiders", Title: "Visual Studio Code Insiders",
 			Files: []File{user(j, editor("Code - Insiders", "mcp.json"), "servers"), project(j, "./.vscode/mcp.json", "servers")},
 			Stdio: program(field("type", "stdio")), HTTP: address("url", "${env:%}", field("type", "http")), Refer: true, Field: "headers.Authorization",
-			Reload: "it asks whether it may start a new server; else MCP: List Servers › berth › Start", Source: "https://code.visualstudio.com/docs/copilot/reference/mcp-configuration",
+			Reload: "let it start the new server when it asks; else MCP: List Servers › berth › Start", Source: "https://code.visualstudio.com/docs/copilot/reference/mcp-configuration",
 			Signs: []string{"{XDG_CONFIG_HOME:~/.config}/Code - Insiders", "~/Library/Application Support/Code - Insiders", "{APPDATA:~/AppData/Roaming}/Code - Insiders"}, Programs: []string{"code-insiders"},
 			Tools: 128,
 			Own:   &Own{Program: "code-insiders", Named: true, Args: func(_, text string) []string { return []string{"--add-mcp", text} }},
@@ -262,7 +262,7 @@ func All() []Client {
 			ID: "warp", Title: "Warp",
 			Files: []File{user(j, everywhere("~/.warp/.mcp.json"), servers), project(j, "./.warp/.mcp.json", servers)},
 			Stdio: program(), HTTP: address("url", ""), Field: "headers.Authorization",
-			Reload: "it notices by itself; servers of a project are started under Settings › MCP servers", Source: "https://docs.warp.dev/agents/capabilities/mcp",
+			Reload: "nothing, it notices by itself; servers of a project are started under Settings › MCP servers", Source: "https://docs.warp.dev/agents/capabilities/mcp",
 			Signs: []string{"~/.warp"}, Programs: []string{"warp-terminal", "warp"},
 		},
 		{

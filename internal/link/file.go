@@ -169,10 +169,10 @@ func pause(ctx context.Context, d time.Duration) {
 // errMoved if the file is another by then.
 func (s *snapshot) replace(data []byte, perm fs.FileMode, before func() error) (err error) {
 	if data == nil {
-		if err := s.same(); err != nil {
+		if err := before(); err != nil {
 			return err
 		}
-		if err := before(); err != nil {
+		if err := s.same(); err != nil {
 			return err
 		}
 		return os.Remove(s.path)
@@ -194,10 +194,11 @@ func (s *snapshot) replace(data []byte, perm fs.FileMode, before func() error) (
 			err = errors.Join(err, os.Remove(temp))
 		}
 	}()
-	if err := s.same(); err != nil {
+	// It takes time, and what follows must not.
+	if err := before(); err != nil {
 		return err
 	}
-	if err := before(); err != nil {
+	if err := s.same(); err != nil {
 		return err
 	}
 	if !s.exists() {
@@ -211,41 +212,57 @@ func (s *snapshot) replace(data []byte, perm fs.FileMode, before func() error) (
 		}
 		return err
 	}
-	done, err := exchange(temp, s.path)
+	ours, err := os.Stat(temp)
 	if err != nil {
 		return err
 	}
-	if !done { // the system cannot
-		if err := s.same(); err != nil {
-			return err
-		}
-		if err := os.Rename(temp, s.path); err != nil {
-			return err
-		}
-		temp = ""
-		return syncDir(dir)
-	}
-	// What is under the other name now is what was replaced.
-	for range attempts {
-		was, err := os.ReadFile(temp)
-		if err != nil {
-			return err
-		}
-		switch {
-		case bytes.Equal(was, s.data):
-			return syncDir(dir)
-		case bytes.Equal(was, data):
-			return errMoved // theirs is back in place, and ours is under the other name
-		}
-		if _, err := exchange(temp, s.path); err != nil {
-			kept := temp
+	done, err := exchange(temp, s.path)
+	if err == nil && !done { // the system cannot
+		err = os.Rename(temp, s.path)
+		if err == nil {
 			temp = ""
-			return fmt.Errorf("another program wrote %s meanwhile, and what it wrote is in %s: %w", s.path, kept, err)
+		}
+		return errors.Join(err, syncDir(dir))
+	}
+	if err == nil && !isStill(temp, s.info, s.data) {
+		err = putBack(temp, s.path, ours, data)
+		if errors.Is(err, errStuck) {
+			temp = "" // it has what somebody else wrote
 		}
 	}
-	kept := temp
-	temp = ""
-	return fmt.Errorf("another program writes %s all the time; what it wrote once is in %s", s.path, kept)
+	if err == nil {
+		err = syncDir(dir)
+	}
+	return err
+}
+
+// isStill says whether a file is the one that was seen, unchanged. A look is enough
+// to say no, which must be fast.
+func isStill(path string, info fs.FileInfo, data []byte) bool {
+	now, err := os.Stat(path)
+	if err != nil || !os.SameFile(now, info) || now.Size() != info.Size() || !now.ModTime().Equal(info.ModTime()) {
+		return false
+	}
+	was, err := os.ReadFile(path)
+	return err == nil && bytes.Equal(was, data)
+}
+
+// errStuck: what another program wrote is under the other name.
+var errStuck = errors.New("it could not be put back")
+
+// putBack takes an exchange back: somebody wrote the file just before. It returns
+// errMoved once the newest version is in place.
+func putBack(temp, path string, ours fs.FileInfo, data []byte) error {
+	for range 2 {
+		if done, err := exchange(temp, path); !done {
+			return fmt.Errorf("another program wrote %s meanwhile, and what it wrote is in %s: %w (%v)", path, temp, errStuck, err)
+		}
+		if isStill(temp, ours, data) {
+			break
+		}
+		// Somebody has written it since the exchange, too: that is the newest.
+	}
+	return errMoved
 }
 
 // temp writes the new file beside the old one, with its mode and owner.

@@ -71,6 +71,8 @@ type Record struct {
 	At      time.Time `json:"at"`
 	// Original names the file as it was before, if it is kept.
 	Original string `json:"original,omitempty"`
+	// Program is the program that the entry runs, for who checks it later.
+	Program string `json:"program,omitempty"`
 }
 
 // State is what has become of an entry.
@@ -178,6 +180,8 @@ type PutOptions struct {
 	Force bool
 	// Dry changes nothing: the outcome says what would be.
 	Dry bool
+	// Program is the program that the entry runs, "" for an address.
+	Program string
 	// Shared is for a file that others may read if it has to be made.
 	Shared bool
 	// Own has the client's own command add the entry, if there is none yet. Where the
@@ -272,7 +276,7 @@ func (p *putting) placed(err error) error {
 func (p *putting) change(s *snapshot) ([]byte, error) {
 	t := p.target
 	p.out = Outcome{Target: t, Done: "linked", Real: s.path, Before: s.data}
-	p.rec = Record{Target: t, At: time.Now().UTC().Truncate(time.Second), Created: !s.exists()}
+	p.rec = Record{Target: t, At: time.Now().UTC().Truncate(time.Second), Created: !s.exists(), Program: p.options.Program}
 	if p.at >= 0 {
 		old := p.all[p.at]
 		p.rec.Created, p.rec.Original = old.Created, old.Original
@@ -373,7 +377,7 @@ func (p *putting) byOwn(ctx context.Context) (bool, error) {
 	if err := s.mayWrite(); err != nil {
 		return false, err
 	}
-	p.rec = Record{Target: t, At: time.Now().UTC().Truncate(time.Second), Created: !s.exists()}
+	p.rec = Record{Target: t, At: time.Now().UTC().Truncate(time.Second), Created: !s.exists(), Program: p.options.Program}
 	if err := p.keep(ctx, s.data); err != nil {
 		return false, err
 	}

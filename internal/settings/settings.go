@@ -88,7 +88,9 @@ type Fault struct {
 	What         string
 }
 
-func (f *Fault) Error() string { return fmt.Sprintf("line %d, column %d: %s", f.Line, f.Column, f.What) }
+func (f *Fault) Error() string {
+	return fmt.Sprintf("line %d, column %d: %s", f.Line, f.Column, f.What)
+}
 
 // most bounds a document, in bytes.
 const most = 64 << 20

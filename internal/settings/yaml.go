@@ -4,139 +4,211 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
-	"go.yaml.in/yaml/v4"
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 )
 
 // yamlDoc is a document in YAML. An entry is put in front of the others, with the
 // indentation that they have.
 type yamlDoc struct {
 	body  []byte
-	root  *yaml.Node // nil if nothing is in it
-	lines []int      // where each begins
+	text  []byte    // the body as the library reads it right: its lines end with LF
+	root  *yamlNode // nil if nothing is in it
+	lines []int     // where each begins
 }
 
-func parseYAML(body []byte) (*yamlDoc, error) {
-	d := &yamlDoc{body: body, lines: yamlLines(body)}
-	dec := yaml.NewDecoder(bytes.NewReader(body))
-	var doc, more yaml.Node
-	err := dec.Decode(&doc)
-	if err == io.EOF {
-		return d, nil
+// yamlNode is a value of a document, or a key. Comments are not in it.
+type yamlNode struct {
+	kind         kind
+	text         string      // of a scalar, as it is written; with a type, to compare it
+	name         string      // of a scalar that is a string, what it says
+	tag          string      // "!!map"
+	anchor       string      // "&a", or "*a" of an alias
+	flow         bool        // it is written in braces or brackets
+	line, column int         // from 1; of a table or list in block style, its first key's or dash's
+	content      []*yamlNode // of a table keys and values in turn
+}
+
+func parseYAML(body []byte) (d *yamlDoc, err error) {
+	if at := yamlTooDeep(body); at >= 0 {
+		return nil, faultAt(body, at, "it is nested too deeply")
 	}
+	// The library is known to panic for some documents that are none.
+	defer func() {
+		if recover() != nil {
+			d, err = nil, &Fault{1, 1, "it is not YAML"}
+		}
+	}()
+	d = &yamlDoc{body: body, lines: yamlLines(body), text: bytes.ReplaceAll(body, []byte("\r\n"), []byte("\n"))}
+	file, err := parser.ParseBytes(d.text, 0)
 	if err != nil {
 		return nil, yamlFault(err)
 	}
-	if err := dec.Decode(&more); err != io.EOF {
-		if err != nil {
-			return nil, yamlFault(err)
+	for _, doc := range file.Docs {
+		if doc.Body == nil {
+			continue
 		}
-		return nil, &Fault{max(more.Line, 1), max(more.Column, 1), "it has more than one document"}
+		n := yamlNodeOf(doc.Body)
+		switch {
+		case d.root != nil:
+			return nil, &Fault{n.line, n.column, "it has more than one document"}
+		case n.kind == null && !d.says(n):
+		case n.kind != table:
+			return nil, &Fault{n.line, n.column, "it is not a table of keys"}
+		default:
+			d.root = n
+		}
 	}
-	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
-		return d, nil
-	}
-	root := doc.Content[0]
-	switch {
-	case root.Kind == yaml.ScalarNode && root.Tag == "!!null" && root.Value == "":
-		return d, nil
-	case root.Kind != yaml.MappingNode:
-		return nil, &Fault{root.Line, root.Column, "it is not a table of keys"}
-	}
-	d.root = root
 	return d, nil
 }
 
 // yamlFault is an error of the library with its place.
 func yamlFault(err error) *Fault {
-	fault := &Fault{1, 1, strings.TrimPrefix(err.Error(), "yaml: ")}
-	var at *yaml.LoadError
-	if errors.As(err, &at) {
-		fault.Line, fault.Column, fault.What = max(at.Mark.Line, 1), max(at.Mark.Column, 1), at.Message
+	var at *yaml.SyntaxError
+	if errors.As(err, &at) && at.Token != nil && at.Token.Position != nil {
+		return &Fault{max(at.Token.Position.Line, 1), max(at.Token.Position.Column, 1), at.Message}
 	}
-	return fault
+	return &Fault{1, 1, "it is not YAML"} // its text may quote the file
 }
 
-// yamlLines is where the lines begin, by the line ends that YAML knows.
+// yamlTooDeep is where a document is nested so deeply that the library, which
+// recurses, could not read it, or -1. It errs on the safe side.
+func yamlTooDeep(body []byte) int {
+	depth, marks := 0, 0
+	for i, c := range body {
+		switch c {
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth = max(depth-1, 0)
+		case '-', '?', ':', '!', '&':
+			marks++
+		case '\n':
+			marks = 0
+		}
+		if depth > deepest || marks > deepest {
+			return i
+		}
+	}
+	return -1
+}
+
+// yamlLines is where the lines begin.
 func yamlLines(body []byte) []int {
 	lines := []int{0}
-	for i := 0; i < len(body); {
-		r, n := utf8.DecodeRune(body[i:])
-		i += n
-		switch {
-		case r == '\r' && i < len(body) && body[i] == '\n':
-		case r == '\n', r == '\r', r == '\u0085', r == '\u2028', r == '\u2029':
-			lines = append(lines, i)
+	for i, c := range body {
+		if c == '\n' || c == '\r' && (i+1 == len(body) || body[i+1] != '\n') {
+			lines = append(lines, i+1)
 		}
 	}
 	return lines
 }
 
+// yamlNodeOf makes a node of the library's.
+func yamlNodeOf(n ast.Node) *yamlNode {
+	out := &yamlNode{line: 1, column: 1}
+	if t := n.GetToken(); t != nil && t.Position != nil {
+		out.line, out.column = t.Position.Line, t.Position.Column
+	}
+	switch n := n.(type) {
+	case *ast.AnchorNode:
+		in := yamlNodeOf(n.Value)
+		in.anchor = n.Name.String()
+		return in
+	case *ast.TagNode:
+		in := yamlNodeOf(n.Value)
+		in.tag = n.Start.Value
+		return in
+	case *ast.AliasNode:
+		out.anchor, out.text = n.String(), n.String()
+	case *ast.MappingNode:
+		out.kind, out.flow = table, n.IsFlowStyle
+		for _, m := range n.Values {
+			out.content = append(out.content, yamlNodeOf(m.Key), yamlNodeOf(m.Value))
+		}
+	case *ast.MappingValueNode:
+		out.kind = table
+		out.content = append(out.content, yamlNodeOf(n.Key), yamlNodeOf(n.Value))
+	case *ast.MappingKeyNode:
+		return yamlNodeOf(n.Value)
+	case *ast.SequenceNode:
+		out.kind, out.flow = list, n.IsFlowStyle
+		for _, v := range n.Values {
+			out.content = append(out.content, yamlNodeOf(v))
+		}
+	case *ast.NullNode:
+		out.kind = null
+	case *ast.StringNode:
+		out.text, out.name = textOf(n.Value), n.Value
+	case *ast.LiteralNode:
+		out.text = textOf(n.Value.Value)
+	default:
+		out.text = n.Type().String() + " " + n.GetToken().Value
+	}
+	if out.kind == table && !out.flow && len(out.content) > 0 {
+		out.line, out.column = out.content[0].line, out.content[0].column
+	}
+	return out
+}
+
 // offset is where a node begins.
-func (d *yamlDoc) offset(n *yaml.Node) int {
-	if n.Line < 1 || n.Line > len(d.lines) {
+func (d *yamlDoc) offset(n *yamlNode) int {
+	if n.line < 1 || n.line > len(d.lines) {
 		return len(d.body)
 	}
-	at := d.lines[n.Line-1]
-	for range n.Column - 1 {
+	at := d.lines[n.line-1]
+	for range n.column - 1 {
 		_, size := utf8.DecodeRune(d.body[at:])
 		at += size
 	}
 	return at
 }
 
-func (d *yamlDoc) fault(n *yaml.Node, format string, args ...any) *Fault {
-	return &Fault{n.Line, n.Column, fmt.Sprintf(format, args...)}
+// says says whether a value that is null is written, and not just left out.
+func (d *yamlDoc) says(n *yamlNode) bool {
+	rest := bytes.ToLower(d.body[d.offset(n):min(d.offset(n)+4, len(d.body))])
+	return bytes.HasPrefix(rest, []byte("~")) || bytes.HasPrefix(rest, []byte("null"))
+}
+
+func (d *yamlDoc) fault(n *yamlNode, format string, args ...any) *Fault {
+	return &Fault{n.line, n.column, fmt.Sprintf(format, args...)}
 }
 
 func (d *yamlDoc) tree() *tree {
 	if d.root == nil {
 		return &tree{kind: null}
 	}
-	return yamlTree(d.root)
+	return d.root.tree()
 }
 
-func yamlTree(n *yaml.Node) *tree {
-	switch n.Kind {
-	case yaml.MappingNode:
-		t := &tree{kind: table, text: n.Anchor}
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key := n.Content[i].Value
-			if n.Content[i].Kind != yaml.ScalarNode || n.Content[i].Tag != "!!str" {
-				key = fmt.Sprintf("%s %d %s", n.Content[i].Tag, n.Content[i].Kind, key)
+func (n *yamlNode) tree() *tree {
+	t := &tree{kind: n.kind, text: n.text + n.anchor}
+	if n.tag != "" {
+		t.text = n.tag + " " + t.text
+	}
+	for i, c := range n.content {
+		if n.kind == table && i%2 == 0 {
+			key := c.name
+			if c.text != textOf(key) {
+				key = c.text + c.anchor
 			}
 			t.keys = append(t.keys, key)
-			t.kids = append(t.kids, yamlTree(n.Content[i+1]))
+			continue
 		}
-		return t
-	case yaml.SequenceNode:
-		t := &tree{kind: list, text: n.Anchor}
-		for _, c := range n.Content {
-			t.kids = append(t.kids, yamlTree(c))
-		}
-		return t
-	case yaml.AliasNode:
-		return &tree{text: "*" + n.Value}
+		t.kids = append(t.kids, c.tree())
 	}
-	switch {
-	case n.Anchor != "":
-		return &tree{text: fmt.Sprintf("&%s %s %s", n.Anchor, n.Tag, n.Value)}
-	case n.Tag == "!!null":
-		return &tree{kind: null}
-	case n.Tag == "!!str":
-		return &tree{text: textOf(n.Value)}
-	}
-	return &tree{text: n.Tag + " " + n.Value}
+	return t
 }
 
 // yamlStep is a node on the path to an entry.
 type yamlStep struct {
-	key, value *yaml.Node // the key is nil for an element of a list
-	of         *yaml.Node // what it is in
+	key, value *yamlNode // the key is nil for an element of a list
+	of         *yamlNode // what it is in
 	i          int
 }
 
@@ -147,17 +219,17 @@ func (d *yamlDoc) walk(p Place) (found []yamlStep, err error) {
 		return nil, nil
 	}
 	for i, key := range p.Path {
-		if at.Kind == yaml.AliasNode || at.Anchor != "" {
+		if at.anchor != "" {
 			return nil, d.fault(at, "%s is shared by an anchor", strings.Join(p.Path[:i], "."))
 		}
-		if at.Kind == yaml.ScalarNode && at.Tag == "!!null" {
+		if at.kind == null {
 			return found, nil
 		}
 		inList := p.ID != "" && i == len(p.Path)-1
 		switch {
-		case inList && at.Kind != yaml.SequenceNode:
+		case inList && at.kind != list:
 			return nil, d.fault(at, "%s is not a list", strings.Join(p.Path[:i], "."))
-		case !inList && at.Kind != yaml.MappingNode:
+		case !inList && at.kind != table:
 			return nil, d.fault(at, "%s is not a table", strings.Join(p.Path[:i], "."))
 		}
 		step, err := d.step(at, key, p.ID, inList)
@@ -173,24 +245,24 @@ func (d *yamlDoc) walk(p Place) (found []yamlStep, err error) {
 	return found, nil
 }
 
-func (d *yamlDoc) step(at *yaml.Node, key, id string, inList bool) (step yamlStep, err error) {
+func (d *yamlDoc) step(at *yamlNode, key, id string, inList bool) (step yamlStep, err error) {
 	if inList {
-		for i, c := range at.Content {
-			if named, err := d.step(c, id, "", false); c.Kind == yaml.MappingNode && err == nil && named.value != nil && named.value.Value == key {
+		for i, c := range at.content {
+			if named, err := d.step(c, id, "", false); c.kind == table && err == nil && named.value != nil && named.value.text == textOf(key) {
 				return yamlStep{value: c, of: at, i: i}, nil
 			}
 		}
 		return step, nil
 	}
-	for i := 0; i+1 < len(at.Content); i += 2 {
-		k := at.Content[i]
-		if k.Kind != yaml.ScalarNode || k.Value != key {
+	for i := 0; i+1 < len(at.content); i += 2 {
+		k := at.content[i]
+		if k.text != textOf(key) {
 			continue
 		}
 		if step.value != nil {
 			return step, d.fault(k, "%s is there twice", key)
 		}
-		step = yamlStep{k, at.Content[i+1], at, i}
+		step = yamlStep{k, at.content[i+1], at, i}
 	}
 	return step, nil
 }
@@ -203,11 +275,19 @@ func (d *yamlDoc) value(p Place) (any, error) {
 	if len(found) < len(p.Path) {
 		return nil, ErrMissing
 	}
-	var v any
-	if err := found[len(found)-1].value.Decode(&v); err != nil {
+	var all any
+	if err := yaml.Unmarshal(d.text, &all); err != nil {
 		return nil, yamlFault(err)
 	}
-	return v, nil
+	for _, step := range found {
+		switch in := all.(type) {
+		case map[string]any:
+			all = in[step.key.name]
+		case []any:
+			all = in[step.i]
+		}
+	}
+	return all, nil
 }
 
 func (d *yamlDoc) start(p Place, made int) (int, error) {
@@ -230,7 +310,7 @@ func (d *yamlDoc) begin(s yamlStep) int {
 		return d.offset(s.key)
 	}
 	at := d.offset(s.value)
-	if s.of.Style&yaml.FlowStyle != 0 {
+	if s.of.flow {
 		return at
 	}
 	dash := at - 1
@@ -256,22 +336,22 @@ func (d *yamlDoc) insert(p Place, e Entry) (at int, text string, made int, err e
 	}
 	step := found[len(found)-1]
 	in := step.value
-	if in.Style&yaml.FlowStyle != 0 {
+	if in.flow {
 		at = d.offset(in) + 1
 		if c := d.body[at-1]; c != '{' && c != '[' {
 			return 0, "", 0, d.fault(in, "it has a tag")
 		}
 		at += blanks(d.body, at)
-		return at, flowYAML(rest, p.ID, e, len(in.Content) > 0), made, nil
+		return at, flowYAML(rest, p.ID, e, len(in.content) > 0), made, nil
 	}
 	w := yamlWriter{eol: eol, id: p.ID}
-	if in.Kind == yaml.ScalarNode {
-		if in.Value != "" {
-			return 0, "", 0, d.fault(in, "%s is %s", strings.Join(p.Path[:len(found)], "."), in.Value)
+	if in.kind == null {
+		if d.says(in) {
+			return 0, "", 0, d.fault(in, "%s is null", strings.Join(p.Path[:len(found)], "."))
 		}
 		w.path(rest, e, indentOf(d.body, d.offset(step.key))+"  ")
 	} else {
-		w.path(rest, e, strings.Repeat(" ", in.Content[0].Column-1-dashes(in)))
+		w.path(rest, e, strings.Repeat(" ", in.column-1))
 	}
 	// On the line after the key, above the first of the others and its comment.
 	at = lineAfter(d.body, d.offset(step.key))
@@ -281,24 +361,16 @@ func (d *yamlDoc) insert(p Place, e Entry) (at int, text string, made int, err e
 	return at, w.String(), made, nil
 }
 
-// dashes is how far the elements of a list stand to the right of their dashes.
-func dashes(in *yaml.Node) int {
-	if in.Kind == yaml.SequenceNode {
-		return in.Content[0].Column - in.Column
-	}
-	return 0
-}
-
 // append puts an entry, and all that holds it, at the end of the document.
 func (d *yamlDoc) append(p Place, e Entry, eol string) (at int, text string, made int, err error) {
 	made = len(p.Path)
-	if d.root != nil && d.root.Style&yaml.FlowStyle != 0 {
+	if d.root != nil && d.root.flow {
 		at = d.offset(d.root) + 1
 		if d.body[at-1] != '{' {
 			return 0, "", 0, d.fault(d.root, "it has a tag")
 		}
 		at += blanks(d.body, at)
-		return at, flowYAML(p.Path, p.ID, e, len(d.root.Content) > 0), made, nil
+		return at, flowYAML(p.Path, p.ID, e, len(d.root.content) > 0), made, nil
 	}
 	w := yamlWriter{eol: eol, id: p.ID}
 	if n := len(d.body); n > 0 && d.body[n-1] != '\n' {
@@ -306,7 +378,7 @@ func (d *yamlDoc) append(p Place, e Entry, eol string) (at int, text string, mad
 	}
 	indent := ""
 	if d.root != nil {
-		indent = strings.Repeat(" ", d.root.Column-1)
+		indent = strings.Repeat(" ", d.root.column-1)
 	}
 	w.path(p.Path, e, indent)
 	return len(d.body), w.String(), made, nil
@@ -327,7 +399,7 @@ func (d *yamlDoc) cut(p Place, made int) ([]splice, error) {
 	s := found[last]
 	begin := d.begin(s)
 	line := lineStart(d.body, begin)
-	if s.of.Style&yaml.FlowStyle != 0 || !onlyBlank(d.body[line:begin]) {
+	if s.of.flow || !onlyBlank(d.body[line:begin]) {
 		return nil, faultAt(d.body, begin, "the entry shares its line with others, and has to be removed by hand")
 	}
 	// All that is further to the right belongs to it.
@@ -348,9 +420,9 @@ func (d *yamlDoc) cut(p Place, made int) ([]splice, error) {
 // alone says whether there is nothing else in what it is in.
 func (s yamlStep) alone() bool {
 	if s.key != nil {
-		return len(s.of.Content) == 2
+		return len(s.of.content) == 2
 	}
-	return len(s.of.Content) == 1
+	return len(s.of.content) == 1
 }
 
 // flowYAML is an entry for a table that is written in braces, or a list in brackets.
