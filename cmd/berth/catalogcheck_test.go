@@ -35,7 +35,6 @@ func TestCatalog(t *testing.T) {
 		t.Fatal(err)
 	}
 	only := strings.Fields(os.Getenv("BERTH_CATALOG_ONLY"))
-	seen := map[string][]string{}
 	for _, e := range all {
 		if len(only) > 0 && !slices.Contains(only, e.Name) {
 			continue
@@ -47,23 +46,14 @@ func TestCatalog(t *testing.T) {
 				t.Errorf("it ran on %s, and did not now", e.Ran)
 			case !ran:
 				t.Log("not run")
+			case os.Getenv("BERTH_TEST_UPDATE") != "":
+				writeDown(t, e.Name, tools)
 			default:
-				seen[e.Name] = tools
-				if e.Ran != "" && !slices.Equal(tools, e.Tools) && os.Getenv("BERTH_TEST_UPDATE") == "" {
+				if e.Ran != "" && !slices.Equal(tools, e.Tools) {
 					t.Errorf("it listed %q, and lists %q now", e.Tools, tools)
 				}
 			}
 		})
-	}
-	if os.Getenv("BERTH_TEST_UPDATE") != "" {
-		file := filepath.Join("..", "..", "internal", "listing", "servers.toml")
-		doc, err := os.ReadFile(file)
-		if err == nil {
-			err = os.WriteFile(file, []byte(writeDown(string(doc), seen, time.Now().UTC().Format(time.DateOnly))), 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 
@@ -139,40 +129,43 @@ func madeUp(t *testing.T, set listing.Setting) string {
 	return "madeup"
 }
 
-// writeDown puts what ran, and the tools that it listed, into the catalogue.
-func writeDown(doc string, seen map[string][]string, day string) string {
+// writeDown puts that an entry ran, and the tools that it listed, into the catalogue.
+func writeDown(t *testing.T, server string, tools []string) {
+	file := filepath.Join("..", "..", "internal", "listing", "servers.toml")
+	doc, err := os.ReadFile(file)
+	if err == nil {
+		err = os.WriteFile(file, []byte(withTools(string(doc), server, tools, time.Now().UTC().Format(time.DateOnly))), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// withTools is the text of the catalogue with what was seen of a server in the place of
+// what was seen before.
+func withTools(doc, server string, tools []string, day string) string {
+	begin := "[[server]]\nname = \"" + server + "\"\n"
+	before, rest, _ := strings.Cut(doc, begin)
+	entry, after, more := strings.Cut(rest, "\n[[server]]\n")
+	entry = regexp.MustCompile(`(?m)^ran = .*\n|^tools = \[(?:\n  .*)*\n\]\n`).ReplaceAllString(entry, "")
 	var b strings.Builder
-	name := regexp.MustCompile(`^name = "([^"]*)"`)
-	old := regexp.MustCompile(`^(ran|tools) = `)
-	now, inServer, skip := "", false, false
-	for line := range strings.Lines(doc) {
-		text := strings.TrimRight(line, "\n")
-		if strings.HasPrefix(text, "[[") {
-			inServer = text == "[[server]]"
-		}
-		m := name.FindStringSubmatch(text)
-		if m != nil && inServer {
-			now = m[1]
-		}
-		_, again := seen[now]
-		if skip {
-			skip = text != "]"
-			continue
-		}
-		if inServer && again && old.MatchString(text) {
-			skip = strings.HasSuffix(text, "[")
-			continue
-		}
-		b.WriteString(line)
-		if m == nil || !inServer || !again {
-			continue
-		}
-		fmt.Fprintf(&b, "ran = %q\n", day)
-		b.WriteString("tools = [\n")
-		for _, tool := range seen[now] {
-			fmt.Fprintf(&b, "  %q,\n", tool)
-		}
-		b.WriteString("]\n")
+	b.WriteString(before + begin)
+	fmt.Fprintf(&b, "ran = %q\ntools = [\n", day)
+	for _, tool := range tools {
+		fmt.Fprintf(&b, "  %q,\n", tool)
+	}
+	b.WriteString("]\n" + entry)
+	if more {
+		b.WriteString("\n[[server]]\n" + after)
 	}
 	return b.String()
+}
+
+func TestWithTools(t *testing.T) {
+	const doc = "[[server]]\nname = \"a\"\nkind = \"npm\"\n\n[[server]]\nname = \"b\"\nkind = \"npm\"\n[[server.setting]]\nkey = \"a\"\n"
+	once := withTools(doc, "b", []string{"x", "y"}, "2026-01-01")
+	want := strings.Replace(doc, "name = \"b\"\n", "name = \"b\"\nran = \"2026-01-02\"\ntools = [\n  \"z\",\n]\n", 1)
+	if got := withTools(once, "b", []string{"z"}, "2026-01-02"); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,7 +22,8 @@ func newInfo(a *app) *cobra.Command {
 and hash of its package; what it may do; what it asks for; which tools it listed when
 it was run, or that it was not run; and where all that is from.
 
-NAME is one of a catalogue (berth search), npm:PACKAGE, pypi:PACKAGE, a URL, or the path
+NAME is one of a catalogue (berth search; one of the MCP registry that is not in the copy
+of it is asked for there), npm:PACKAGE, pypi:PACKAGE, a URL, or the path
 of a server.json. Of one that is there in several ways, all are shown; the first that
 can be is installed.
 
@@ -29,12 +31,12 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 there is no such server.`,
 		Example:           "  berth info github\n  berth info npm:@playwright/mcp --json",
 		Args:              oneEntry,
 		ValidArgsFunction: completeEntries,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := a.open(true)
 			if err != nil {
 				return err
 			}
-			return s.info(args[0], asJSON)
+			return s.info(cmd.Context(), args[0], asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -58,8 +60,8 @@ type infoView struct {
 	Installed []string `json:"installed,omitempty"`
 }
 
-func (s *site) info(name string, asJSON bool) error {
-	all, err := s.entries(name)
+func (s *site) info(ctx context.Context, name string, asJSON bool) error {
+	all, err := s.entries(ctx, name)
 	if err != nil {
 		return err
 	}

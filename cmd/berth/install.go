@@ -103,7 +103,7 @@ func (a *app) install(ctx context.Context, name string, o installOptions) error 
 	if err != nil {
 		return err
 	}
-	e, err := s.entry(name, o.kind)
+	e, err := s.entry(ctx, name, o.kind)
 	if err != nil {
 		return err
 	}

@@ -68,6 +68,7 @@ Files, all in $BERTH_HOME, else ~/.berth:
   permissions/NAME.toml  what you granted a server, and what you revoked
   data/NAME/          what a confined server writes for itself
   previous/NAME.toml  what a server was before its last update
+  registry/servers    a copy of the MCP registry
   policy.toml         which servers may not start, and what none may do
   berth.toml          settings of this home
   credentials/        secrets and tokens of servers, encrypted

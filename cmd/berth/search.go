@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -11,55 +13,121 @@ import (
 
 func newSearch(a *app) *cobra.Command {
 	var (
-		asJSON bool
-		limit  int
+		asJSON, sync bool
+		limit        int
 	)
 	cmd := &cobra.Command{
-		Use:   "search [WORD…] [--limit N] [--json]",
+		Use:   "search [WORD…] [--sync] [--limit N] [--json]",
 		Short: "Find servers that can be installed",
 		Long: `Find servers by words in their names, titles, tags and descriptions, the best first;
 without words, list them. Words that are mistyped are found where nothing has them as
 they are.
 
 Those of Berth's own catalogue were looked at: their packages, versions and hashes are
-in it, what they need is declared, and of those that were run what they listed.
+in it, what they need is declared, and of those that were run what they listed. Those of
+the MCP registry are as their authors published them: --sync copies what it lists into
+the home, or what changed since the last time, and from then on the copy is searched,
+without the network. How old it is is said. [registry] url in berth.toml names another
+registry, cache_ttl from which age on a copy is old (7 days).
 
-Exit codes: 0 done, also when nothing was found, 1 failed, 2 wrong usage.`,
-		Example: "  berth search files\n  berth search issue tracker --json",
+Files: registry/servers.
+
+Exit codes: 0 done, also when nothing was found, 1 failed (also: --sync did not reach the
+registry; what is there is searched), 2 wrong usage.`,
+		Example: "  berth search files\n  berth search --sync\n  berth search issue tracker --json",
 		Args:    cobra.ArbitraryArgs,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if limit < 1 {
 				return usagef("--limit must be at least 1")
 			}
-			return a.search(strings.Join(args, " "), limit, asJSON)
+			return a.search(cmd.Context(), strings.Join(args, " "), limit, sync, asJSON)
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
+	cmd.Flags().BoolVar(&sync, "sync", false, "copy the MCP registry first, or what changed in it")
 	cmd.Flags().IntVar(&limit, "limit", 20, "list at most so many (`number`)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-func (a *app) search(words string, limit int, asJSON bool) error {
-	all, err := listing.BuiltIn()
+func (a *app) search(ctx context.Context, words string, limit int, sync, asJSON bool) error {
+	s, err := a.open(!sync)
 	if err != nil {
 		return err
 	}
-	found := all
-	if words != "" {
-		found = []listing.Entry{}
-		for _, hit := range listing.Search(all, words) {
-			found = append(found, hit.Entry)
+	var failed error
+	if sync {
+		if err := s.syncRegistry(ctx); err != nil {
+			if words == "" {
+				return err
+			}
+			s.ui.fail(err)
+			failed = silent(exitFailed)
+		} else if words == "" {
+			return nil
 		}
 	}
-	more := max(0, len(found)-limit)
-	found = found[:len(found)-more]
+	found, more, err := s.find(words, limit)
+	if err != nil {
+		return err
+	}
+	return cmp.Or(a.showFound(found, more, asJSON), failed)
+}
+
+// find returns at most limit entries that answer words, and how many more there may be.
+func (s *site) find(words string, limit int) (found []listing.Entry, more int, err error) {
+	all, err := listing.BuiltIn()
+	if err != nil {
+		return nil, 0, err
+	}
+	if words == "" {
+		more := max(0, len(all)-limit)
+		return all[:len(all)-more], more, nil
+	}
+	copied, err := s.registryCopy()
+	if err != nil {
+		s.ui.warn("%v", err)
+	}
+	if copied != nil {
+		defer copied.Close()
+		s.tellAge(copied)
+	} else {
+		s.ui.say("of the MCP registry there is no copy yet: berth search --sync")
+	}
+	q := listing.NewQuery(words)
+	var hits []listing.Hit
+	for _, q.Loose = range []bool{false, true} {
+		for _, e := range all {
+			if score := q.Score(e.Text()); score > 0 {
+				hits = append(hits, listing.Hit{Entry: e, Score: score})
+			}
+		}
+		if copied != nil {
+			hits = append(hits, registryHits(copied, q, limit+1)...)
+		}
+		if len(hits) > 0 {
+			break
+		}
+	}
+	listing.Sort(hits)
+	found = []listing.Entry{}
+	for _, hit := range hits[:min(limit, len(hits))] {
+		found = append(found, hit.Entry)
+	}
+	return found, len(hits) - len(found), nil
+}
+
+func (a *app) showFound(found []listing.Entry, more int, asJSON bool) error {
 	if asJSON {
 		return a.ui.json(found)
 	}
 	t := tabwriter.NewWriter(a.ui.out, 0, 0, 2, ' ', 0)
 	for _, e := range found {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", printable(e.Name), printable(e.Version), printable(cut(e.About, 100)))
+		about := cut(e.About, 100)
+		if e.Status != "" {
+			about = "(" + e.Status + ") " + about
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\n", printable(cut(e.Name, 80)), printable(cut(e.Version, 20)), printable(about))
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ import (
 
 // entries returns the ways in which a server can be had that a user named: by a name of
 // a catalogue, or by what it is (npm:PACKAGE, pypi:PACKAGE, a URL, a server.json).
-func (s *site) entries(name string) ([]listing.Entry, error) {
+func (s *site) entries(ctx context.Context, name string) ([]listing.Entry, error) {
 	if kind, spec, ok := strings.Cut(name, ":"); ok && (kind == string(listing.NPM) || kind == string(listing.PyPI)) {
 		e, err := packageEntry(listing.Kind(kind), spec)
 		return []listing.Entry{e}, err
@@ -41,20 +42,34 @@ func (s *site) entries(name string) ([]listing.Entry, error) {
 			return []listing.Entry{e}, nil
 		}
 	}
-	err = &exitError{code: exitNoServer, err: fmt.Errorf("no catalogue has a server %q", cut(name, 80))}
-	if near := listing.Search(all, name); len(near) > 0 {
-		var names []string
-		for _, hit := range near[:min(3, len(near))] {
-			names = append(names, hit.Entry.Name)
-		}
-		return nil, berth.WithHint(err, "did you mean "+strings.Join(names, " or ")+"? berth search finds by other words")
+	found, near, err := s.ofRegistry(ctx, name)
+	if len(found) > 0 || err != nil {
+		return found, err
 	}
-	return nil, berth.WithHint(err, "berth search finds one by words; npm:PACKAGE, pypi:PACKAGE, a URL and a server.json can be installed, too")
+	return nil, noEntry(all, name, near)
+}
+
+// noEntry is the error for a name that nobody has, with what may have been meant.
+func noEntry(all []listing.Entry, name string, names []string) error {
+	err := &exitError{code: exitNoServer, err: fmt.Errorf("no catalogue has a server %q", cut(name, 80))}
+	if len(names) > 0 {
+		// Anybody may publish under any last name: it is the user who says whose is meant.
+		return err.hint("the registry has %s: say it whole", strings.Join(names, ", "))
+	}
+	for _, hit := range listing.Search(all, name) {
+		if names = append(names, hit.Entry.Name); len(names) == 3 {
+			break
+		}
+	}
+	if len(names) > 0 {
+		return err.hint("did you mean %s? berth search finds by other words", strings.Join(names, " or "))
+	}
+	return err.hint("berth search finds one by words; npm:PACKAGE, pypi:PACKAGE, a URL and a server.json can be installed, too")
 }
 
 // entry is the one of entries that is installed; kind chooses among them.
-func (s *site) entry(name, kind string) (listing.Entry, error) {
-	all, err := s.entries(name)
+func (s *site) entry(ctx context.Context, name, kind string) (listing.Entry, error) {
+	all, err := s.entries(ctx, name)
 	if err != nil {
 		return listing.Entry{}, err
 	}

@@ -78,7 +78,7 @@ func declaration(server home.Server) (e listing.Entry, err error) {
 }
 
 // offered is what the catalogue that a server is from has now.
-func (s *site) offered(was listing.Entry) (listing.Entry, error) {
+func (s *site) offered(ctx context.Context, was listing.Entry) (listing.Entry, error) {
 	name := was.Name
 	if file, ok := strings.CutPrefix(was.From, listing.FromFile+":"); ok {
 		name = file
@@ -89,7 +89,7 @@ func (s *site) offered(was listing.Entry) (listing.Entry, error) {
 		}
 		name = string(was.Kind) + ":" + was.Package // the newest
 	}
-	return s.entry(name, string(was.Kind))
+	return s.entry(ctx, name, string(was.Kind))
 }
 
 func (a *app) update(ctx context.Context, name string, o updateOptions) error {
@@ -108,7 +108,7 @@ func (a *app) update(ctx context.Context, name string, o updateOptions) error {
 	if err != nil {
 		return err
 	}
-	now, err := s.offered(was)
+	now, err := s.offered(ctx, was)
 	if err != nil {
 		return err
 	}

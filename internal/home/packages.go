@@ -19,6 +19,20 @@ const packagesDir = "packages"
 // first one makes it.
 func (h *Home) PackagesDir() string { return h.path(packagesDir) }
 
+// RegistryPath is where the copy of a registry of servers is.
+func (h *Home) RegistryPath() string { return h.path("registry", "servers") }
+
+// WriteRegistry replaces that copy.
+func (h *Home) WriteRegistry(data []byte) error {
+	if err := h.canWrite(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(h.path("registry"), 0o700); err != nil {
+		return h.writeError(err)
+	}
+	return h.replace(h.RegistryPath(), data)
+}
+
 // isPackageID: [a-z0-9][a-z0-9._-]{0,150}. A shim must not need package regexp.
 func isPackageID(id string) bool {
 	for i := range len(id) {

@@ -107,7 +107,7 @@ func TestSearch(t *testing.T) {
 	for query, want := range map[string]string{
 		"files": "filesystem", "github": "github", "issues": "github", "knowledge graph": "memory", "memroy": "memory",
 		"playwrigth": "playwright", "browser": "playwright", "spreadsheet": "excel", "time zone": "time", "sql query": "sqlite",
-		"kuberntes": "kubernetes", "@playwright/mcp": "playwright", "JIRA": "atlassian",
+		"@playwright/mcp": "playwright", "JIRA": "atlassian",
 	} {
 		hits := Search(all, query)
 		found := slices.ContainsFunc(hits[:min(4, len(hits))], func(h Hit) bool { return h.Entry.Name == want })

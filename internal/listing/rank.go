@@ -36,10 +36,14 @@ func split(text string) []string {
 // Text is what of an entry is looked at, in small letters.
 type Text struct{ Name, Title, Tags, About string }
 
+// SearchName is a name as it is looked at: without the part of it that tens of thousands
+// have in common.
+func SearchName(name string) string { return strings.ToLower(strings.TrimPrefix(name, "io.github.")) }
+
 // Text returns what of the entry is looked at.
 func (e *Entry) Text() Text {
 	return Text{
-		Name: strings.ToLower(e.Name + " " + e.Package), Title: strings.ToLower(e.Title),
+		Name: SearchName(e.Name) + " " + strings.ToLower(e.Package), Title: strings.ToLower(e.Title),
 		Tags: strings.ToLower(strings.Join(e.Tags, " ")), About: strings.ToLower(e.About[:min(len(e.About), mostText)]),
 	}
 }

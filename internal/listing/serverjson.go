@@ -80,7 +80,7 @@ func ParseServerJSON(doc []byte) ([]Entry, error) {
 	if !utf8.Valid(doc) {
 		return nil, errors.New("it is not UTF-8")
 	}
-	if !entryName(s.Name) || !strings.Contains(s.Name, "/") {
+	if !RegistryName(s.Name) {
 		return nil, fmt.Errorf("name: %.80q is not of the form NAMESPACE/SERVER", s.Name)
 	}
 	base := Entry{Name: s.Name, Title: shown(s.Title), About: shown(s.Description), Version: s.Version}
@@ -116,10 +116,17 @@ func ParseServerJSON(doc []byte) ([]Entry, error) {
 	return list, nil
 }
 
-// shown is a text for people as one line, without what would do something to a terminal.
-func shown(text string) string {
-	if len(text) > mostText {
-		text = text[:mostText]
+// RegistryName says whether a text can be the name of a server in a registry.
+func RegistryName(name string) bool { return entryName(name) && strings.Contains(name, "/") }
+
+// shown is Shown of a text of any length that is reasonable.
+func shown(text string) string { return Shown(text, mostText) }
+
+// Shown is a text for people as one line of at most so many bytes, without what would do
+// something to a terminal.
+func Shown(text string, most int) string {
+	if len(text) > most {
+		text = text[:most]
 	}
 	text = strings.ToValidUTF8(text, "�")
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool {
