@@ -57,6 +57,9 @@ func TestDisabledServer(t *testing.T) {
 	if said := b.berth("disable", "one"); !strings.Contains(said, "one: disabled") {
 		t.Errorf("disable prints %q", said)
 	}
+	if code, said := b.try("call", "one", "echo", `{"message":"no"}`); code != exitNotRunning || !strings.Contains(said, "hint: berth enable one") {
+		t.Fatalf("berth call: exit code %d: %s", code, said)
+	}
 	const why = "server \\\"one\\\" is disabled; `berth enable one` lets clients use it again"
 	lists(all, `"one_`, false)
 	lists(own, why, true)
@@ -72,9 +75,6 @@ func TestDisabledServer(t *testing.T) {
 	late := b.proxy("one")
 	late.send(`{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`)
 	late.want("0", why)
-	if code, said := b.try("call", "one", "echo", `{"message":"no"}`); code != exitNotRunning || !strings.Contains(said, "hint: berth enable one") {
-		t.Errorf("berth call: exit code %d: %s", code, said)
-	}
 	if said := b.berth("audit", "one", "--action", berth.ActionToolCallDenied); !strings.Contains(said, "echo: refused") {
 		t.Errorf("the call that was refused is not on record:\n%s", said)
 	}
