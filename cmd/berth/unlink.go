@@ -75,7 +75,16 @@ func (a *app) unlink(ctx context.Context, ids []string, o linkOptions) error {
 			l.ui.say("berth: %s is not linked", id)
 		}
 	}
-	return l.report(berth.ActionUnlink)
+	if err := l.report(berth.ActionUnlink); err != nil {
+		return err
+	}
+	tokens, err := l.home.Tokens()
+	for _, token := range tokens {
+		if slices.Contains(found, token.Name) && !o.dry {
+			l.ui.say("berth: hint: %s has a token; berth token revoke %s takes it back", token.Name, token.Name)
+		}
+	}
+	return err
 }
 
 // linkRow is a row of `berth link --list`.

@@ -172,6 +172,13 @@ func All() []Client {
 			Signs: []string{"~/.kimi"}, Programs: []string{"kimi"},
 		},
 		{
+			ID: "kimi-code", Title: "Kimi Code CLI",
+			Files: []File{user(j, everywhere("{KIMI_CODE_HOME:~/.kimi-code}/mcp.json"), servers), project(j, "./.kimi-code/mcp.json", servers)},
+			Stdio: program(), HTTP: address("url", ""), Field: "headers.Authorization",
+			Reload: newSession, Source: "https://www.kimi.com/code/docs/en/kimi-code-cli/customization/mcp.html",
+			Signs: []string{"{KIMI_CODE_HOME:~/.kimi-code}"}, Programs: []string{"kimi-code"},
+		},
+		{
 			ID: "kiro", Title: "Kiro",
 			Files: []File{user(j, everywhere("~/.kiro/settings/mcp.json"), servers), project(j, "./.kiro/settings/mcp.json", servers)},
 			Stdio: program(), HTTP: address("url", "${%}"), Refer: true, Field: "headers.Authorization",

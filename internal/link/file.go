@@ -27,7 +27,7 @@ const (
 	// attempts is how often an edit is made again since the file was changed
 	// meanwhile, patience how long at least it is tried.
 	attempts = 100
-	patience = 5 * time.Second
+	patience = 20 * time.Second
 	// recent is how young a file is that a program may be about to write again.
 	recent = time.Minute
 )

@@ -319,8 +319,8 @@ func (p *putting) whole() settings.Entry {
 // writeDown keeps the file as it was, and the record, before the file is changed:
 // after a crash, what is in it is known to be Berth's.
 func (p *putting) writeDown(ctx context.Context) error {
-	if p.out.Done == "unchanged" {
-		return nil
+	if p.out.Done == "unchanged" || p.wrote && p.all[p.at].Mark == p.rec.Mark {
+		return nil // it is
 	}
 	if err := p.keep(ctx, p.out.Before); err != nil {
 		return err
