@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/berth-run/berth"
@@ -30,6 +31,8 @@ const (
 	patience = 20 * time.Second
 	// recent is how young a file is that a program may be about to write again.
 	recent = time.Minute
+	// abandoned is how old a temporary file is that nobody will rename any more.
+	abandoned = 24 * time.Hour
 )
 
 // errMoved: the file is not what was read.
@@ -267,7 +270,9 @@ func putBack(temp, path string, ours fs.FileInfo, data []byte) error {
 
 // temp writes the new file beside the old one, with its mode and owner.
 func (s *snapshot) temp(dir string, data []byte, perm fs.FileMode) (name string, err error) {
-	f, err := os.CreateTemp(dir, "."+filepath.Base(s.path)+".berth-*")
+	prefix := "." + filepath.Base(s.path) + ".berth-"
+	sweep(dir, prefix)
+	f, err := os.CreateTemp(dir, prefix+"*")
 	if err != nil {
 		return "", err
 	}
@@ -289,6 +294,23 @@ func (s *snapshot) temp(dir string, data []byte, perm fs.FileMode) (name string,
 		err = e
 	}
 	return f.Name(), err
+}
+
+// sweep removes what a process that was killed has left. It is housekeeping: what
+// cannot be removed is left.
+func sweep(dir, prefix string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), prefix) {
+			continue
+		}
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > abandoned {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
 }
 
 // busy says whether a program may be about to write the file again.

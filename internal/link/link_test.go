@@ -265,6 +265,29 @@ func TestGone(t *testing.T) {
 	d.take(false, "gone")
 }
 
+// TestWhatAKilledProcessLeft is removed by the next, and nothing else is.
+func TestWhatAKilledProcessLeft(t *testing.T) {
+	d := newDesk(t, before)
+	old := time.Now().Add(-48 * time.Hour)
+	for name, at := range map[string]time.Time{".mcp.json.berth-1": old, ".mcp.json.berth-2": time.Now(), ".other.json.berth-3": old, "mcp.json.bak": old} {
+		path := filepath.Join(filepath.Dir(d.file), name)
+		d.write(path, "x")
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.mustPut("linked")
+	d.only(".mcp.json.berth-2", ".other.json.berth-3", "mcp.json", "mcp.json.bak")
+	// It was killed between the note and the file: the entry is written now.
+	d.write(d.file, before)
+	d.state(link.Gone)
+	d.mustPut("linked")
+	d.take(false, "unlinked")
+	if d.read() != before {
+		t.Error(d.read())
+	}
+}
+
 func TestDry(t *testing.T) {
 	d := newDesk(t, before)
 	out, err := d.put(&link.PutOptions{Dry: true})
