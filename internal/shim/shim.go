@@ -20,7 +20,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -165,7 +164,7 @@ func (s *shim) tidy() {
 	if !s.canary.dead() {
 		return
 	}
-	debug.FreeOSMemory()
+	freeOSMemory()
 	s.canary = newCanary()
 }
 
