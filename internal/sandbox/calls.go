@@ -177,6 +177,64 @@ func numbersOf(c call) (amd64, arm64 int) {
 		return 16, 29
 	case "prlimit64":
 		return 302, 261
+	case "open":
+		return 2, -1
+	case "openat":
+		return 257, 56
+	case "openat2":
+		return 437, 437
+	case "creat":
+		return 85, -1
+	case "stat":
+		return 4, -1
+	case "lstat":
+		return 6, -1
+	case "newfstatat":
+		return 262, 79
+	case "statx":
+		return 332, 291
+	case "access":
+		return 21, -1
+	case "faccessat":
+		return 269, 48
+	case "faccessat2":
+		return 439, 439
+	case "readlink":
+		return 89, -1
+	case "readlinkat":
+		return 267, 78
+	case "chdir":
+		return 80, 49
+	case "execve":
+		return 59, 221
+	case "execveat":
+		return 322, 281
+	case "mkdir":
+		return 83, -1
+	case "mkdirat":
+		return 258, 34
+	case "unlink":
+		return 87, -1
+	case "unlinkat":
+		return 263, 35
+	case "rmdir":
+		return 84, -1
+	case "rename":
+		return 82, -1
+	case "renameat":
+		return 264, 38
+	case "renameat2":
+		return 316, 276
+	case "link":
+		return 86, -1
+	case "linkat":
+		return 265, 37
+	case "symlink":
+		return 88, -1
+	case "symlinkat":
+		return 266, 36
+	case "truncate":
+		return 76, 45
 	case "shmget":
 		return 29, 194
 	case "shmat":

@@ -13,7 +13,8 @@ import (
 
 // Enter confines the calling thread, which must be locked, for good: what it then
 // executes keeps it. The descriptor that it returns is the one on which the supervisor
-// hears of connects, -1 without Notify; the caller sends it there and closes it.
+// hears of connects, or of all that Learn is about, -1 without Notify and Learn; the
+// caller sends it there and closes it.
 func (p *Plan) Enter() (notify int, err error) { return p.enter(landlockVersion()) }
 
 // enter is Enter with what a version of Landlock can do.
@@ -78,7 +79,7 @@ func (p *Plan) filter(a architecture) (notify int, err error) {
 	}
 	prog := unix.SockFprog{Len: uint16(len(filters)), Filter: &filters[0]}
 	var flags uintptr
-	if p.Notify && p.rules().asks() {
+	if p.rules().asks() {
 		flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
 	}
 	fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&prog)))
@@ -97,11 +98,12 @@ func (p *Plan) rules() rules {
 	return rules{
 		net: p.Net, ownNet: p.Namespaces.Net, listens: len(p.Ports) > 0,
 		notify: p.Notify, unixSockets: p.UnixSockets, ownIPC: p.Namespaces.IPC, ownPID: p.Namespaces.PID,
+		learn: p.Learn,
 	}
 }
 
 // asks says whether the program puts anything before the supervisor.
-func (r rules) asks() bool { return r.notify && r.net != NetOpen && !r.ownNet }
+func (r rules) asks() bool { return r.learn || r.notify && r.net != NetOpen && !r.ownNet }
 
 // SelfTest tries what is forbidden, after Enter, and returns an error if any of it
 // succeeds. With Notify the supervisor must be listening.
@@ -145,7 +147,33 @@ func connectTCP(to *unix.SockaddrInet4) error {
 	defer unix.Close(fd)
 	// What does not answer at once is not reached: the tests connect on this machine.
 	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 2})
-	return unix.Connect(fd, to)
+	if err := unix.Connect(fd, to); err != nil {
+		return err
+	}
+	// Where each connect is put before the supervisor it is that which was reached.
+	peer, err := unix.Getpeername(fd)
+	if err != nil {
+		return err
+	}
+	if at, ok := peer.(*unix.SockaddrInet4); !ok || at.Addr != to.Addr || at.Port != to.Port {
+		return errors.New("somebody else was reached")
+	}
+	return nil
+}
+
+// Trap listens on this host's loopback, for Test.Connect. Nobody accepts: who connects
+// has reached it.
+func Trap() (address string, remove func(), err error) {
+	fd, err := listening(unix.AF_INET, ownPort(0))
+	if err != nil {
+		return "", nil, err
+	}
+	port, err := portOf(fd)
+	if err != nil {
+		unix.Close(fd)
+		return "", nil, err
+	}
+	return "127.0.0.1:" + strconv.Itoa(port), func() { unix.Close(fd) }, nil
 }
 
 // parseIPv4 takes four numbers with dots, a colon and a port.

@@ -80,6 +80,7 @@ type rules struct {
 	unixSockets bool
 	ownIPC      bool
 	ownPID      bool
+	learn       bool // what is tried with files is put before the supervisor
 }
 
 // program assembles the filter.
@@ -104,6 +105,14 @@ func (r rules) program(a architecture) []instruction {
 	always := func(c call, result uint32) { on(c, instruction{opReturn, 0, 0, result}) }
 
 	r.network(on, always)
+	if r.learn {
+		for _, c := range learned() {
+			always(c.name, retNotify)
+		}
+		if r.seesSockets() {
+			always("connect", retNotify)
+		}
+	}
 	// glibc and Go go on with clone, whose flags can be looked at.
 	always("clone3", deny(errNoSys))
 	on("clone", argument(0), instruction{opAnyBit, 0, 1, cloneNamespaces}, ret(deny(errPerm)), ret(retAllow))
@@ -205,6 +214,10 @@ func (r rules) inet() []instruction {
 	}
 	return []instruction{ret(deny(errAccess))}
 }
+
+// seesSockets says whether connect is one of the calls by which is learned: elsewhere it
+// is denied, or asked for already.
+func (r rules) seesSockets() bool { return r.ownNet || r.net == NetOpen }
 
 func retOf(allowed bool, errno uint32) uint32 {
 	if allowed {

@@ -23,6 +23,7 @@ var roles = map[string]func(args []string){
 	holesRole:  holesMain,
 	runRole:    runMain,
 	notifyRole: notifyMain,
+	learnRole:  learnMain,
 	dialRole:   dialMain,
 	catRole:    catMain,
 	dockerRole: dockerMain,

@@ -251,6 +251,9 @@ func (p *Plan) build(all []mounting) error {
 // furnish makes the links, and the directory in which the server starts.
 func (p *Plan) furnish(root newRoot) error {
 	links := map[string]string{"/dev/fd": "/proc/self/fd", "/dev/stdin": "fd/0", "/dev/stdout": "fd/1", "/dev/stderr": "fd/2", "/var/tmp": "/tmp"}
+	if within(p.Dir, "/var/tmp") {
+		delete(links, "/var/tmp") // where it is to run
+	}
 	for path, target := range p.Links {
 		links[path] = target
 	}

@@ -78,6 +78,9 @@ type Plan struct {
 	// Notify has each connect of the server put before the supervisor, by the
 	// descriptor that Enter returns.
 	Notify bool `json:"notify,omitzero"`
+	// Learn has what the server tries with files put before the supervisor as well, which
+	// lets all of it go on to what the plan decides. Never with Notify.
+	Learn bool `json:"learn,omitzero"`
 	// UnixSockets lets the server make Unix sockets other than connected pairs.
 	UnixSockets bool `json:"unix_sockets,omitzero"`
 
@@ -126,6 +129,8 @@ type Facts struct {
 	// Notify: connects can be put before the supervisor where there is no network
 	// namespace.
 	Notify bool
+	// Learn: what it tries is to be known.
+	Learn bool
 	// Proxy is as in Plan.
 	Proxy uint16
 	// Test is what SelfTest is to try. Read defaults to a file of BerthHome.
