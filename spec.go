@@ -47,6 +47,9 @@ type ProcessSpec struct {
 	// Transport is how the server speaks: "stdio" (default), or "http" for one
 	// whose stdout is not protocol.
 	Transport string `json:"transport,omitzero"`
+	// Ports are the TCP ports on which the server listens, of a server whose transport is
+	// "http". Where it has a network of its own they are reached at 127.0.0.1.
+	Ports []uint16 `json:"ports,omitempty"`
 	// TreeKill forces the mechanism by which the process tree is held together
 	// and ended; default TreeAuto.
 	TreeKill TreeMechanism `json:"tree_kill,omitzero"`
@@ -100,6 +103,9 @@ type Confinement struct {
 	Program []string `json:"program,omitempty"`
 	// Data is a directory of its own that it may write to; "" for none.
 	Data string `json:"data,omitzero"`
+	// Learn has what it tries with files and may not be in Status.Denied, beside the
+	// connections that always are. Each such system call takes longer. Linux.
+	Learn bool `json:"learn,omitzero"`
 }
 
 // Confined says whether there is anything that a server is kept from.
@@ -231,6 +237,14 @@ func (s *ProcessSpec) Check() error {
 	}
 	if s.Transport != "" && s.Transport != "stdio" && s.Transport != "http" {
 		return bad("transport %s is neither stdio nor http", quoteShort(s.Transport))
+	}
+	for i, port := range s.Ports {
+		if port == 0 || slices.Contains(s.Ports[:i], port) {
+			return bad("port %d is none, or is given twice", port)
+		}
+	}
+	if len(s.Ports) > 0 && s.Transport != "http" {
+		return bad("ports are for a server with transport http")
 	}
 	if s.TreeKill != TreeAuto && !slices.Contains(TreeMechanisms(), s.TreeKill) {
 		return bad("tree_kill %s is not a mechanism", quoteShort(string(s.TreeKill)))

@@ -60,6 +60,8 @@ type Status struct {
 	MemoryBytes uint64               `json:"memoryBytes,omitzero"`
 	MCP         *MCPInfo             `json:"mcp,omitempty"`
 	Guarantees  map[string]Guarantee `json:"guarantees,omitempty"`
+	// Denied are the last things that the server tried and may not, the oldest first.
+	Denied []Denial `json:"denied,omitempty"`
 	// Profile is how tightly the server is to be confined by its file; "" where that
 	// cannot be told.
 	Profile Profile `json:"profile,omitzero"`
@@ -142,6 +144,19 @@ type Guarantee struct {
 	State GuaranteeState `json:"state"`
 	How   string         `json:"how"`
 	Gap   string         `json:"gap,omitzero"`
+}
+
+// Denial is something that a confined server tried and may not.
+type Denial struct {
+	// What is the host and port, or the file, and what was tried with that.
+	What string `json:"what"`
+	// Grant is the permission that would allow it; "" if none would.
+	Grant string `json:"grant,omitzero"`
+	// Why says what is wrong with it.
+	Why string `json:"why,omitzero"`
+	// Times is how often it was tried, At when it last was.
+	Times int       `json:"times"`
+	At    time.Time `json:"at"`
 }
 
 // Exit is how a process ended. Exactly one of Code and Signal is set, or

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -178,7 +179,14 @@ func TestConfinedLife(t *testing.T) {
 	default:
 	}
 	w.awaitLog("a", "NETWORK_DENIED 203.0.113.7:443")
-	w.awaitLog("a", "NETWORK_DENIED secrets.example.com")
+	w.awaitLog("a", "NETWORK_DENIED secrets.example.com:443")
+	for _, to := range []string{"203.0.113.7:443", "secrets.example.com:443"} {
+		if denied := w.status("a").Denied; !slices.ContainsFunc(denied, func(d berth.Denial) bool {
+			return d.What == to && d.Grant == "network:"+to && d.Times > 0 && !d.At.Before(begin.Add(-time.Second))
+		}) {
+			t.Errorf("the status does not say that %s was refused: %+v", to, denied)
+		}
+	}
 	if r := w.last("a", berth.ActionGuarantees); !strings.Contains(r.Detail, ", not none: ") || !strings.Contains(r.Detail, berth.GuaranteeFSRead) {
 		t.Errorf("record of the guarantees: %q", r.Detail)
 	}

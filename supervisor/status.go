@@ -91,7 +91,7 @@ func fromState(name string, state home.State) (st berth.Status, settled bool, er
 	st = berth.Status{
 		Name: name, Status: berth.Stopped, Phase: berth.Phase(state.Phase),
 		Restarts: state.RestartAttempts, MaxRestarts: state.MaxRestarts,
-		LastExit: state.LastExit, Error: state.Reason, Stderr: state.StderrTail, Generation: state.Generation,
+		LastExit: state.LastExit, Error: state.Reason, Stderr: state.StderrTail, Denied: state.Denied, Generation: state.Generation,
 	}
 	if state.Status != string(berth.Running) {
 		st.AtRest = state.AtRest && st.Phase == berth.PhaseStopped

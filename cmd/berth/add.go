@@ -32,6 +32,7 @@ type addOptions struct {
 	files       string
 	grace       string
 	transport   string
+	port        string
 	replace     bool
 	noRun       bool
 	timeout     time.Duration
@@ -118,7 +119,9 @@ there is one that restarts a server, too.
 
 What is added this way is restarted when it exits, at most 10 times in 10
 minutes. --transport http is for a server that listens by itself: it is kept up,
-but not spoken to, and not run now.
+but not spoken to, and not run now. --port is where it listens, and http://127.0.0.1:PORT
+leads to it, though it is confined and has a network of its own. For Berth's clients that
+is one more server: berth add OTHER --url http://127.0.0.1:PORT/mcp.
 
 Exit codes: 0 added, 1 failed (also: the command was not found, the name is
 taken and --replace was not given, the prefix is another server's, or it was added and its first run failed), 2
@@ -155,6 +158,7 @@ usage, 4 added, but the policy or max_servers does not let it run.`,
 	f.StringVar(&o.files, "files", "", "limit on the open files of each process (`number`)")
 	f.StringVar(&o.grace, "grace", "", "how long a stop waits before each harder step, such as 10s (default 5s; `duration`)")
 	f.StringVar(&o.transport, "transport", "stdio", "stdio or http (`word`)")
+	f.StringVar(&o.port, "port", "", "with --transport http, the `number` of the port at which it listens")
 	f.BoolVar(&o.replace, "replace", false, "replace a server of that name")
 	f.BoolVar(&o.noRun, "no-run", false, "do not run it now")
 	f.StringVar(&o.url, "url", "", "`URL` of a remote server, instead of a command")
@@ -290,6 +294,8 @@ func (a *app) add(ctx context.Context, name string, command []string, o addOptio
 	switch st, err := s.Status(ctx, name); {
 	case err == nil && st.Status == berth.Running:
 		a.ui.say("it still runs as it was: berth restart %s", name)
+	case o.transport == "http" && o.port != "":
+		a.ui.say("start it: berth start %s; it is then at http://127.0.0.1:%s", name, o.port)
 	case o.noRun, o.transport == "http":
 		a.ui.say("start it: berth start %s", name)
 	default:
@@ -408,6 +414,12 @@ func setLimits(s *home.Server, o addOptions) error {
 	}
 	if o.memory != "" {
 		errs = append(errs, set("memory", "berth.max-memory", o.memory))
+	}
+	if o.port != "" && o.transport != "http" {
+		return usagef("--port is for --transport http: others are not reached by a port")
+	}
+	if o.port != "" {
+		errs = append(errs, set("port", "berth.port", o.port))
 	}
 	if o.files != "" {
 		errs = append(errs, set("files", "berth.max-file-descriptors", o.files))

@@ -92,15 +92,9 @@ func (a *app) callInput(text string) (json.RawMessage, error) {
 
 func (a *app) call(ctx context.Context, name, tool string, input json.RawMessage, o useOptions, asJSON bool) error {
 	return a.use(ctx, name, o, func(ctx context.Context, s *site, c *client) error {
-		if err := s.mayCall(ctx, name, tool, c); err != nil {
-			return err
-		}
-		if err := s.isApproved(ctx, name, tool, c, input); err != nil {
-			return err
-		}
 		begun := time.Now()
-		result, err := c.Call(ctx, tool, input)
-		recordErr := s.recordCall(context.WithoutCancel(ctx), name, c, callOf(tool, input, result, err, time.Since(begun)))
+		result, recordErr, err := s.callTool(ctx, name, tool, input, c)
+		defer s.tellDenied(context.WithoutCancel(ctx), name, begun)
 		if err != nil {
 			return errors.Join(err, recordErr)
 		}
@@ -117,6 +111,20 @@ func (a *app) call(ctx context.Context, name, tool string, input json.RawMessage
 		}
 		return nil
 	})
+}
+
+// callTool calls a tool, if it may be called, and puts that on record.
+func (s *site) callTool(ctx context.Context, name, tool string, input json.RawMessage, c *client) (result json.RawMessage, recordErr, err error) {
+	if err := s.mayCall(ctx, name, tool, c); err != nil {
+		return nil, nil, err
+	}
+	if err := s.isApproved(ctx, name, tool, c, input); err != nil {
+		return nil, nil, err
+	}
+	begun := time.Now()
+	result, err = c.Call(ctx, tool, input)
+	recordErr = s.recordCall(context.WithoutCancel(ctx), name, c, callOf(tool, input, result, err, time.Since(begun)))
+	return result, recordErr, err
 }
 
 // recordCall writes down a call that this command made. One that went through

@@ -52,7 +52,7 @@ func (s *site) members(profile string) (gateway.Members, error) {
 			s.warn(err.Error())
 			continue
 		}
-		if server.Settings.Disabled || sharing.Unlisted && !named || !server.Remote() && overStdio(name, server.Runtime.Transport) != nil {
+		if server.Settings.Disabled || sharing.Unlisted && !named || !server.Remote() && server.Runtime.Transport == "http" {
 			continue
 		}
 		prefix := prefixAmong(name, sharing)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/berth-run/berth"
 	"github.com/berth-run/berth/internal/home"
@@ -26,15 +27,17 @@ const permissionForms = `Permissions:
 
 // permissionsOptions are the flags of permissions.
 type permissionsOptions struct {
-	grant, revoke                []string
+	grant, revoke, calls         []string
 	reset, export, apply, asJSON bool
+	learn                        bool
 	profile                      string
+	timeout                      time.Duration
 }
 
 func newPermissions(a *app) *cobra.Command {
 	var o permissionsOptions
 	cmd := &cobra.Command{
-		Use:     "permissions NAME [--grant P]… [--revoke P]… [--reset] [--apply] [--export] [--json]",
+		Use:     "permissions NAME [--grant P]… [--revoke P]… [--reset] [--apply] [--export] [--json] [--learn [-- TOOL [JSON]…]]",
 		Aliases: []string{"perms"},
 		Short:   "Show or change what a server may do",
 		Long: `Show what a server may do and where each line comes from, and how far the one
@@ -54,9 +57,23 @@ standard, or strict, which refuses to start where the system cannot keep all of 
 --reset takes back all that you granted and revoked. --export prints the effective
 set as the table [permissions] of a server's file.
 
+What it was refused since its start, or before it ended, is shown with the permission
+that would allow it.
+
+--learn finds out what it needs: it runs the server, as strictly as it is declared,
+lists its tools, makes the calls after --, and at a terminal lets you use it until you
+press Enter. Then it prints a --grant for each file, program, socket, host and port
+that the server was refused; --apply, or a yes at a terminal, grants them. What a server
+does once it may do that is seen by the next run. Never proposed is what shows keys,
+tokens or a browser's data: that is for you to grant by hand, if at all. Read what is proposed: a server that means
+harm asks for what it would like to have. Files are seen on Linux where namespaces can be had, connections
+wherever they are judged by name; elsewhere there is no --learn.
+
 --json prints {"name", "profile", "require", "chosen", "permissions":
 [{"permission", "from"}], "revoked", "warnings", "running", "current",
-"guarantees"}. "current" says whether the server that runs was started with these.
+"guarantees", "denied": [{"what", "grant", "why", "times", "at"}]}. "current" says
+whether the server that runs was started with these. With --learn it prints {"name",
+"grants", "kept", "denied", "applied"}.
 
 Files: permissions/NAME.toml; --apply: servers/NAME.toml.
 
@@ -65,12 +82,34 @@ no such server.`,
 		Example: `  berth permissions github
   berth permissions github --grant network:api.github.com:443
   berth permissions files --revoke filesystem:write:/srv --json
-  berth permissions old --apply`,
-		Args:              oneName,
+  berth permissions old --apply
+  berth permissions files --learn -- read_file '{"path":"/srv/a"}' list_allowed_directories`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+				if o.calls = args[dash:]; !o.learn {
+					return usagef("calls are for --learn").hint("usage: %s", cmd.UseLine())
+				}
+				args = args[:dash]
+			}
+			return oneName(cmd, args)
+		},
 		ValidArgsFunction: a.completeNames(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.profile != "" && !o.apply {
 				return usagef("--profile is for --apply").hint("berth permissions %s --apply --profile %s", args[0], o.profile)
+			}
+			if o.learn {
+				if len(o.grant)+len(o.revoke) > 0 || o.reset || o.export || o.profile != "" {
+					return usagef("--learn goes with --apply, --json and --timeout alone")
+				}
+				if o.timeout <= 0 {
+					return usagef("--timeout must be more than nothing")
+				}
+				calls, err := a.parseCalls(o.calls)
+				if err != nil {
+					return err
+				}
+				return a.learn(cmd.Context(), args[0], calls, o)
 			}
 			return a.permissions(cmd.Context(), args[0], o)
 		},
@@ -80,7 +119,9 @@ no such server.`,
 	f.StringArrayVar(&o.revoke, "revoke", nil, "no longer let it do that (`permission`); may be repeated")
 	f.BoolVar(&o.reset, "reset", false, "go back to what it declares")
 	f.BoolVar(&o.export, "export", false, "print the effective set as a declaration")
-	f.BoolVar(&o.apply, "apply", false, "confine it to that")
+	f.BoolVar(&o.apply, "apply", false, "confine it to that; with --learn, grant what it was refused")
+	f.BoolVar(&o.learn, "learn", false, "run it, and propose what to grant")
+	f.DurationVar(&o.timeout, "timeout", 90*time.Second, "with --learn, how long to wait for its answers")
 	f.StringVar(&o.profile, "profile", "", "off, standard or strict (`word`; default standard)")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON")
 	_ = cmd.RegisterFlagCompletionFunc("profile", completeProfileWords())
@@ -254,6 +295,7 @@ type permissionsView struct {
 	Running     bool                       `json:"running"`
 	Current     bool                       `json:"current"`
 	Guarantees  map[string]berth.Guarantee `json:"guarantees,omitempty"`
+	Denied      []berth.Denial             `json:"denied,omitempty"`
 	remote      bool
 }
 
@@ -284,6 +326,7 @@ func (s *site) permissionsView(ctx context.Context, server home.Server) (v permi
 	if err != nil {
 		return v, err
 	}
+	v.Denied = stillDenied(st.Denied, rights.Confinement().Allow)
 	if v.Running = st.Status == berth.Running; v.Running {
 		v.Guarantees = st.Guarantees
 		state, _, err := s.home.ReadState(server.Name)
@@ -313,6 +356,9 @@ func (v *permissionsView) print(u *ui) error {
 	}
 	for _, key := range slices.Sorted(maps.Keys(v.Guarantees)) {
 		u.print("%s: %s", v.Name, guaranteeText(key, v.Guarantees[key]))
+	}
+	for _, d := range v.Denied {
+		u.print("%s: %s", v.Name, printable(deniedText(v.Name, d, time.Now())))
 	}
 	return nil
 }

@@ -191,6 +191,9 @@ func (s *site) died(st berth.Status, deaths int) error {
 	for _, line := range words {
 		s.ui.say("  %s", line)
 	}
+	for _, line := range deniedLines(berth.ServerOf(st.Name), st.Denied, time.Now(), "berth permissions "+berth.ServerOf(st.Name)) {
+		s.ui.note("%s", line)
+	}
 	text := fmt.Sprintf("server %q ended before it answered", st.Name)
 	if deaths > 1 {
 		text = fmt.Sprintf("server %q ended %d times before it answered", st.Name, deaths)
@@ -279,7 +282,7 @@ func (s *site) bringUp(ctx context.Context, name string, mayStart bool) error {
 			if err != nil {
 				return nil // its shim knows all the same
 			}
-			return overStdio(name, state.Transport)
+			return s.overStdio(name, state.Transport)
 		case berth.PhaseFailed:
 			if st.ShimPID == 0 && s.orphaned(name) {
 				break // it did nothing wrong: its supervisor was killed
@@ -295,7 +298,7 @@ func (s *site) bringUp(ctx context.Context, name string, mayStart bool) error {
 		return notRunning(fmt.Errorf("server %q is not running, and not installed", name), "berth add %s -- COMMAND", name)
 	}
 	if err == nil {
-		err = overStdio(name, spec.Transport)
+		err = s.overStdio(name, spec.Transport)
 	}
 	if err != nil {
 		return err
@@ -311,13 +314,15 @@ func (s *site) bringUp(ctx context.Context, name string, mayStart bool) error {
 }
 
 // overStdio returns nil unless the server is one whose stdout is not protocol.
-func overStdio(name, transport string) error {
+func (s *site) overStdio(name, transport string) error {
 	if transport != "http" {
 		return nil
 	}
-	return berth.WithHint(
-		fmt.Errorf("server %q speaks http, not stdio: its clients reach it at an address of its own", name),
-		fmt.Sprintf("`berth logs %s` shows what it says of it", name))
+	hint := fmt.Sprintf("`berth logs %s` shows what it says of it", name)
+	if server, err := s.home.ReadServer(berth.ServerOf(name)); err == nil && server.Port() != "" {
+		hint = fmt.Sprintf("for Berth's clients: berth add %s-http --url http://127.0.0.1:%s/mcp", name, server.Port())
+	}
+	return berth.WithHint(fmt.Errorf("server %q speaks http, not stdio: its clients reach it at an address of its own", name), hint)
 }
 
 // orphaned says whether the server is down because its shim was killed, though

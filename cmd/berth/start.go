@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -21,7 +22,8 @@ type startOptions struct {
 const waitHelp = `Then wait until the server answers an MCP handshake, and print its name, its
 version, the protocol version and how many tools it has. What it prints on stderr
 before it ends is shown. When the time is up, or on Ctrl-C, the server is left as
-it is, in phase "running". A server with transport http is not asked.
+it is, in phase "running". A server with transport http is not asked, but for whether
+anything answers at its port, if berth.port says that.
 `
 
 func newStart(a *app) *cobra.Command {
@@ -136,6 +138,18 @@ func (s *site) startOne(ctx context.Context, name string, o startOptions, do fun
 	if notDisabled(s.home, name) != nil {
 		s.ui.note("%s is disabled: clients cannot use it until berth enable %s", name, name)
 	}
+	if o.wait && len(spec.Ports) > 0 {
+		ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the %v of --timeout are over", o.timeout))
+		defer cancel()
+		stop := s.tick(name)
+		at, err := s.awaitHTTP(ctx, name, spec.Ports[0])
+		stop()
+		if err != nil {
+			return fmt.Errorf("%s: %s, but: %w", name, done, err)
+		}
+		s.ui.print("%s: %s%s: it answers at %s", name, done, pidPart(st), at)
+		return nil
+	}
 	if !o.wait || spec.Transport == "http" {
 		text := fmt.Sprintf("%s: %s%s", name, done, pidPart(st))
 		if o.wait {
@@ -195,6 +209,37 @@ func (s *site) awaitReady(ctx context.Context, name string) (string, error) {
 		parts = append(parts, counted(len(tools), "tool"))
 	}
 	return strings.Join(parts, ", "), nil
+}
+
+// awaitHTTP waits until something at a port of this machine speaks HTTP for a server.
+// Where it is confined, what is connected to is Berth's, and says nothing of the server.
+func (s *site) awaitHTTP(ctx context.Context, name string, port uint16) (at string, err error) {
+	at = fmt.Sprintf("http://127.0.0.1:%d", port)
+	way := &http.Transport{DisableKeepAlives: true}
+	client := &http.Client{Transport: way, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodOptions, at, nil)
+		if err != nil {
+			return "", err
+		}
+		resp, err := client.Do(req)
+		if err == nil {
+			return at, resp.Body.Close()
+		}
+		if ctx.Err() != nil {
+			return "", berth.WithHint(fmt.Errorf("nothing answers at %s: %w", at, context.Cause(ctx)), "it was left running: `berth logs "+name+"` shows what it printed")
+		}
+		st, statusErr := s.Status(ctx, name)
+		switch {
+		case statusErr != nil:
+			return "", statusErr
+		case st.Phase == berth.PhaseFailed, st.Phase == berth.PhaseExited, st.Phase == berth.PhaseStopped:
+			return "", s.died(st, 1)
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			continue // the next try says why
+		}
+	}
 }
 
 // tick shows on a terminal that something is waited for, until stop is called.

@@ -39,8 +39,9 @@ RESTARTS counts the automatic ones within 10 minutes, and how many are allowed.
 PROFILE is how tightly it is confined, with a * if something of that cannot be kept
 here; the line below the table says what. What it may do: berth permissions NAME.
 MCP is what the server says it is, and the protocol version spoken with it.
-Below the table stands where a remote server is, and that a server is not confined
-since it was added before servers were.
+Below the table stands where a remote server is, what a server was refused lately and
+which permission would allow it, and that a server is not confined since it was added
+before servers were.
 
 --json prints an array, one object for each server, with what the table leaves
 out: the last exit, the last lines of stderr, what is guaranteed and how.
@@ -136,6 +137,7 @@ func (s *site) row(ctx context.Context, name string, config home.Config) berth.S
 			st.Profile = berth.ProfileOff
 			if spec.Confine != nil {
 				st.Profile = spec.Confine.Profile
+				st.Denied = stillDenied(st.Denied, spec.Confine.Allow)
 			}
 		}
 	}

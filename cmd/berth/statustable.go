@@ -41,6 +41,9 @@ func printStatus(u *ui, w io.Writer, rows []berth.Status, now time.Time) error {
 		for _, line := range st.Stderr {
 			fmt.Fprintf(w, "%s: stderr: %s\n", st.Name, printable(line))
 		}
+		for _, line := range deniedLines(berth.ServerOf(st.Name), st.Denied, now, "berth permissions "+berth.ServerOf(st.Name)) {
+			fmt.Fprintf(w, "%s: %s\n", st.Name, printable(line))
+		}
 		for _, gap := range gapsOf(st) {
 			fmt.Fprintf(w, "%s: %s\n", st.Name, printable(gap))
 		}

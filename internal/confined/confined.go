@@ -8,6 +8,8 @@
 package confined
 
 import (
+	"fmt"
+	"net"
 	"os"
 
 	"github.com/berth-run/berth/internal/egress"
@@ -39,7 +41,7 @@ func (r rules) Open() bool { return r.Rules.Open }
 
 func (r rules) Environ(notify bool) []string { return egress.Environ(r.Rules, notify) }
 
-func (r rules) Serve(files []*os.File, notify *os.File, state []byte, denied func(shim.Violation)) (shim.WayOut, error) {
+func (r rules) Serve(files []*os.File, notify *os.File, state []byte, ports []uint16, denied func(shim.Violation)) (shim.WayOut, error) {
 	s, err := egress.Start(egress.Config{
 		Rules: r.Rules, Files: files, State: state, Notify: notify,
 		Violation: func(v egress.Violation) { denied(shim.Violation(v)) },
@@ -47,5 +49,23 @@ func (r rules) Serve(files []*os.File, notify *os.File, state []byte, denied fun
 	if err != nil {
 		return nil, err
 	}
+	if len(state) > 0 || notify != nil {
+		return s, nil // they are handed over, or the server's own
+	}
+	for _, port := range ports {
+		if err := publish(s, port); err != nil {
+			s.Close()
+			return nil, err
+		}
+	}
 	return s, nil
+}
+
+// publish has a port of this host's loopback lead to the server's own.
+func publish(s *egress.Server, port uint16) error {
+	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(port)})
+	if err != nil {
+		return fmt.Errorf("listen on port %d, which the server is to be reached at: %w", port, err)
+	}
+	return s.Publish(l, port)
 }

@@ -31,6 +31,7 @@ func ConfigKeys() []ConfigKey {
 		{"berth.max-processes", "no limit", "processes and threads of the whole process tree, such as 64"},
 		{"berth.max-cpu", "no limit", "time of processors for the whole process tree, in percent of one, such as 50 or 200"},
 		{"berth.max-file-descriptors", "no limit", "open files of each process, such as 1024"},
+		{keyPort, "none", "the port, from 1024 on, at which a server with transport http listens; 127.0.0.1 leads to it, also if it is confined"},
 		{"berth.eras", "auto", "auto, legacy, modern or both: which eras of MCP to speak to the server; both is a process for each"},
 		{"berth.isolation", "shared", "shared or session: one process for all clients, or one for each"},
 		{"berth.roots", "none", "directories that the server is told are its roots, such as /srv/a,/srv/b; a client's never are"},
@@ -85,6 +86,17 @@ func configKeyNames() []string {
 	return names
 }
 
+// keyPort is where a server with transport http listens.
+const keyPort = "berth.port"
+
+// Port is where the server listens by itself, "" if that is not said.
+func (s *Server) Port() string {
+	if port := s.Config[keyPort]; port != "none" {
+		return port
+	}
+	return ""
+}
+
 // reserved are the values of Berth's own keys.
 type reserved struct {
 	autoRestart    bool
@@ -93,6 +105,7 @@ type reserved struct {
 	maxDescriptors uint64
 	maxProcesses   uint64
 	maxCPU         uint64
+	port           uint16 // 0: none
 	confining      confining
 	sharing        Sharing
 }
@@ -174,6 +187,12 @@ func (c *reserved) set(key, value string) (known bool, err error) {
 		c.maxProcesses, err = number(value, 1, math.MaxInt32)
 	case "berth.max-cpu":
 		c.maxCPU, err = number(strings.TrimSuffix(value, "%"), 1, 100*1024)
+	case keyPort:
+		if value != "none" {
+			var n uint64
+			n, err = number(value, 1024, math.MaxUint16)
+			c.port = uint16(n)
+		}
 	case "berth.max-file-descriptors":
 		c.maxDescriptors, err = number(value, 1, math.MaxInt32)
 	case "berth.eras":

@@ -85,6 +85,9 @@ func SpecDigest(spec berth.ProcessSpec) string {
 	if len(spec.Unset) > 0 {
 		lists = append(lists, append([]string{"without"}, spec.Unset...))
 	}
+	if len(spec.Ports) > 0 {
+		lists = append(lists, []string{"ports", fmt.Sprint(spec.Ports)})
+	}
 	return digest("spec 1", lists...)
 }
 

@@ -146,6 +146,14 @@ func (s *Server) limits(spec *berth.ProcessSpec, warn func(key, format string, a
 	}
 	spec.MaxMemoryBytes, spec.MaxFileDescriptors = c.maxMemory, c.maxDescriptors
 	spec.MaxProcesses, spec.MaxCPUPercent = c.maxProcesses, c.maxCPU
+	switch {
+	case c.port != 0 && spec.Transport == "http":
+		spec.Ports = []uint16{c.port}
+	case c.port != 0:
+		warn(keyPort, "%s has no effect: the transport is not http", keyPort)
+	case spec.Transport == "http" && c.confining.profile != "" && c.confining.profile != berth.ProfileOff:
+		warn("", "nobody reaches what it listens on, since it is confined: berth config %s --set %s=PORT", s.Name, keyPort)
+	}
 	policy := berth.RestartPolicy{Enabled: c.autoRestart, MaxRestarts: c.maxRestarts}
 	for _, d := range []struct {
 		key, text string

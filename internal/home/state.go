@@ -60,6 +60,8 @@ type State struct {
 	Cgroup       string
 	MemoryCgroup string
 	Guarantees   map[string]berth.Guarantee
+	// Denied are the last things that it tried and may not.
+	Denied []berth.Denial
 }
 
 // stateFile is the form of a state file. Its times are read by hand: the
@@ -105,6 +107,15 @@ type stateFile struct {
 	Cgroup       string                   `toml:"cgroup"`
 	MemoryCgroup string                   `toml:"memory_cgroup"`
 	Guarantees   map[string]guaranteeFile `toml:"guarantees"`
+	Denied       []denialFile             `toml:"denied"`
+}
+
+type denialFile struct {
+	What  string `toml:"what"`
+	Grant string `toml:"grant"`
+	Why   string `toml:"why"`
+	Times uint32 `toml:"times"`
+	At    any    `toml:"at"`
 }
 
 type guaranteeFile struct {
@@ -231,6 +242,11 @@ func decodeState(file string, doc []byte) (State, error) {
 		st.LastExit = &berth.Exit{Code: f.LastExitCode, Signal: f.LastExitSignal, OutOfMemory: f.LastExitOOM}
 		moment("last_exit_at", f.LastExitAt, &st.LastExit.At)
 	}
+	for _, d := range f.Denied {
+		one := berth.Denial{What: d.What, Grant: d.Grant, Why: d.Why, Times: int(d.Times)}
+		moment("denied", d.At, &one.At)
+		st.Denied = append(st.Denied, one)
+	}
 	if err != nil {
 		return State{}, err
 	}
@@ -335,6 +351,16 @@ func encodeState(st State) ([]byte, error) {
 			table[name] = entry
 		}
 		w.always("guarantees", table)
+	}
+	if len(st.Denied) > 0 {
+		list := make([]any, len(st.Denied))
+		for i, d := range st.Denied {
+			list[i] = map[string]any{
+				"what": d.What, "grant": d.Grant, "why": d.Why,
+				"times": w.number("times", int64(d.Times), math.MaxUint32), "at": w.moment("at", d.At),
+			}
+		}
+		w.always("denied", list)
 	}
 
 	if st.Status != string(berth.Running) && st.Status != string(berth.Stopped) {

@@ -214,6 +214,12 @@ func genState(t *rapid.T, text *rapid.Generator[string]) State {
 			st.Guarantees[name] = berth.Guarantee{State: berth.GuaranteeState(text.Draw(t, "g.state")), How: text.Draw(t, "how"), Gap: text.Draw(t, "gap")}
 		}
 	}
+	for range rapid.IntRange(0, 3).Draw(t, "denied") {
+		st.Denied = append(st.Denied, berth.Denial{
+			What: text.Draw(t, "what"), Grant: text.Draw(t, "grant"), Why: text.Draw(t, "why"),
+			Times: rapid.IntRange(0, math.MaxUint32).Draw(t, "times"), At: time.Unix(rapid.Int64Range(0, 253402300799).Draw(t, "at"), 0).UTC(),
+		})
+	}
 	return st
 }
 

@@ -130,7 +130,7 @@ func (c *coder) blob(tag byte, b *[]byte) {
 }
 
 // integer is any whole number.
-func integer[T ~int | ~int64 | ~uint64](c *coder, tag byte, n *T) {
+func integer[T ~int | ~int64 | ~uint16 | ~uint64](c *coder, tag byte, n *T) {
 	if c.reading {
 		if v, ok := c.value(tag); ok && c.sized(v, 8) {
 			*n = T(binary.BigEndian.Uint64(v))
@@ -237,6 +237,21 @@ func (c *coder) texts(tag byte, list *[]string) {
 		from := c.open(tag)
 		c.bytes = append(c.bytes, s...)
 		c.close(from)
+	}
+}
+
+// list is a list of messages.
+func list[T any](c *coder, tag byte, l *[]T, fields func(*T, *coder)) {
+	if c.reading {
+		for v := range c.all(tag) {
+			var value T
+			c.within(v, func(c *coder) { fields(&value, c) })
+			*l = append(*l, value)
+		}
+		return
+	}
+	for i := range *l {
+		c.inner(tag, func(c *coder) { fields(&(*l)[i], c) })
 	}
 }
 

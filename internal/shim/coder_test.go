@@ -41,6 +41,8 @@ func fill(t *testing.T, v reflect.Value, n *int) {
 		v.SetInt(-int64(*n))
 	case reflect.Uint64:
 		v.SetUint(^uint64(*n))
+	case reflect.Uint16:
+		v.SetUint(uint64(^uint16(*n)))
 	case reflect.Slice:
 		if v.Type().Elem().Kind() == reflect.Uint8 {
 			v.SetBytes([]byte{0, byte(*n)})
@@ -79,6 +81,16 @@ func same(a, b reflect.Value) bool {
 			}
 		}
 		return true
+	case reflect.Slice:
+		if a.Type().Elem().Kind() != reflect.Struct {
+			break
+		}
+		for i := range min(a.Len(), b.Len()) {
+			if !same(a.Index(i), b.Index(i)) {
+				return false
+			}
+		}
+		return a.Len() == b.Len()
 	case reflect.Pointer:
 		if a.IsNil() || b.IsNil() {
 			return a.IsNil() == b.IsNil()

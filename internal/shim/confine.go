@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -31,6 +32,11 @@ type jail struct {
 	need   map[string]berth.GuaranteeState
 	wayOut WayOut
 	denied *denials
+	// learner hears of what it tries with files; nil unless that is to be learned.
+	learner io.Closer
+	// home is that of the server's user, publish the ports by which it is reached.
+	home    string
+	publish []uint16
 }
 
 // newJail decides how the command that is about to be started is confined. It
@@ -58,11 +64,12 @@ func (s *shim) compile(report sandbox.Report, path string, argv, env []string, d
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", berth.ErrInvalidSpec, err)
 	}
-	j := &jail{report: report, allow: c.Allow, rules: rules, denied: s.newDenials()}
+	j := &jail{report: report, allow: c.Allow, rules: rules, denied: s.denials(), home: homeOf(env), publish: s.spec.Ports}
+	j.denied.close()
 	facts := sandbox.Facts{
 		Path: path, Argv: argv, Env: env, Dir: dir,
-		Home: homeOf(env), BerthHome: s.home.Dir(),
-		Namespaces: s.namespaces(j), Landlock: j.report.Landlock, Notify: j.report.Notify,
+		Home: j.home, BerthHome: s.home.Dir(), Ports: s.spec.Ports,
+		Namespaces: s.namespaces(j), Landlock: j.report.Landlock, Notify: j.report.Notify, Learn: c.Learn,
 		Test: sandbox.Test{Unix: s.socket.path},
 	}
 	if !facts.Namespaces.Mount {
@@ -73,11 +80,26 @@ func (s *shim) compile(report sandbox.Report, path string, argv, env []string, d
 	if j.plan, err = sandbox.Compile(*c, facts); err != nil {
 		return nil, err
 	}
+	if err := j.freePorts(); err != nil {
+		return nil, err
+	}
 	j.kept = j.plan.Guarantees(j.report)
 	if c.Require != berth.RequirePrefer {
 		j.need = sandbox.Required(c.Profile)
 	}
 	return j, nil
+}
+
+// freePorts refuses ports that the server cannot listen on: those of what it was granted
+// are listened on for it.
+func (j *jail) freePorts() error {
+	for _, port := range j.publish {
+		if j.plan.Namespaces.Net && slices.Contains(j.rules.Ports(), port) {
+			return berth.WithHint(fmt.Errorf("%w: the server is to listen on port %d, which is also one that it may connect to", berth.ErrInvalidSpec, port),
+				"have it listen on another port")
+		}
+	}
+	return nil
 }
 
 // namespaces are those of the report that are of use: not the network's where the
@@ -119,7 +141,7 @@ func (j *jail) environ(env []string) []string {
 
 // serve begins to serve the server's way out, on what its roles sent.
 func (j *jail) serve(files []*os.File, notify *os.File, state []byte) error {
-	wayOut, err := j.rules.Serve(files, notify, state, j.denied.add)
+	wayOut, err := j.rules.Serve(files, notify, state, j.publish, j.denied.add)
 	if err != nil {
 		return fmt.Errorf("serve the network of a confined server: %w", err)
 	}
@@ -132,6 +154,10 @@ func (j *jail) close() {
 	if j != nil && j.wayOut != nil {
 		j.wayOut.Close()
 		j.wayOut = nil
+	}
+	if j != nil && j.learner != nil {
+		j.learner.Close()
+		j.learner = nil
 	}
 }
 
@@ -268,6 +294,7 @@ func (s *shim) freshTmp() (string, error) {
 type jailState struct {
 	Allow  []string                   `json:"allow"`
 	Kept   map[string]berth.Guarantee `json:"kept"`
+	Denied []berth.Denial             `json:"denied,omitempty"`
 	Egress bool                       `json:"egress"`
 	State  []byte                     `json:"state"`
 	Files  []int                      `json:"files"`
@@ -280,7 +307,10 @@ func (j *jail) pause() (*jailState, error) {
 	if j == nil {
 		return nil, nil
 	}
-	h := &jailState{Allow: j.allow, Kept: j.kept}
+	if j.learner != nil {
+		return nil, errors.New("what it needs is being learned: try again later")
+	}
+	h := &jailState{Allow: j.allow, Kept: j.kept, Denied: j.denied.list()}
 	if j.wayOut == nil {
 		return h, nil
 	}
@@ -316,7 +346,8 @@ func (s *shim) adoptJail(h *jailState, inherit func(fd int, name string) *os.Fil
 	if err != nil {
 		return nil, err
 	}
-	j := &jail{allow: h.Allow, rules: rules, kept: h.Kept, denied: s.newDenials()}
+	j := &jail{allow: h.Allow, rules: rules, kept: h.Kept, denied: s.denials()}
+	j.denied.last = h.Denied
 	j.denied.open()
 	if !h.Egress {
 		return j, nil

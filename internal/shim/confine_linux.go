@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
+	"github.com/berth-run/berth"
 	"github.com/berth-run/berth/internal/proc"
 	"github.com/berth-run/berth/internal/sandbox"
 	"golang.org/x/sys/unix"
@@ -127,6 +131,11 @@ func (j *jail) instructions() ([]byte, error) {
 // start starts the program with the hooks of its roles, and serves its way out from
 // the moment that it has one: the test of the stage may need it.
 func (j *jail) start(spec proc.Spec) (*proc.Tree, error) {
+	remove, err := j.layTrap()
+	if err != nil {
+		return nil, err
+	}
+	defer remove()
 	orders, err := j.instructions()
 	if err != nil {
 		return nil, err
@@ -164,6 +173,31 @@ func (j *jail) start(spec proc.Spec) (*proc.Tree, error) {
 	return tree, nil
 }
 
+// layTrap has something listen on this host's loopback that the server must not reach,
+// for the test of the stage to try. Where it may reach it there is nothing to try.
+func (j *jail) layTrap() (remove func(), err error) {
+	remove = func() {}
+	if j.plan.Net == sandbox.NetOpen {
+		return remove, nil
+	}
+	for range 10 {
+		address, close, err := sandbox.Trap()
+		if err != nil {
+			return remove, fmt.Errorf("listen for the test of the sandbox: %w", err)
+		}
+		_, port, _ := strings.Cut(address, ":")
+		n, _ := strconv.ParseUint(port, 10, 16)
+		// What is listened on within at that port is no hole.
+		if j.rules.Allows(address) || slices.Contains(j.rules.Ports(), uint16(n)) {
+			close()
+			continue
+		}
+		j.plan.Test.Connect = address
+		return close, nil
+	}
+	return remove, nil
+}
+
 // listen takes what the roles send until the program is executed, or never will be.
 func (j *jail) listen(channel *os.File) error {
 	var files []*os.File
@@ -188,6 +222,15 @@ func (j *jail) listen(channel *os.File) error {
 		switch {
 		case says == saysListeners:
 			files = append(files, more...)
+		case says == saysNotify && len(more) == 1 && j.plan.Learn:
+			l, err := j.plan.Learning(more[0], j.home, func(what, grant string) {
+				j.denied.keep(berth.Denial{What: what, Grant: grant, At: time.Now()})
+			})
+			if err != nil {
+				closeAll(files...)
+				return err
+			}
+			j.learner = l
 		case says == saysNotify && len(more) == 1:
 			if err := serve(more[0]); err != nil {
 				return err

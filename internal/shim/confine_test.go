@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,10 +124,22 @@ func TestDenialsAreFew(t *testing.T) {
 	d.mu.Lock()
 	d.minute = d.minute.Add(-time.Minute)
 	d.mu.Unlock()
-	d.add(Violation{Host: "later"})
+	d.add(Violation{Host: "later", Grant: "network:later:443"})
 	one := <-said
 	if one.v.Host != "later" {
 		t.Errorf("told: %+v", one)
+	}
+	// What they were is remembered, each once, the last ones last.
+	kept := d.list()
+	if n := len(kept); n != mostKept || kept[n-1].What != "later" || kept[n-1].Times != 1 || kept[n-1].Grant != "network:later:443" {
+		t.Errorf("%d are kept, the last %+v", n, kept[max(0, n-1):])
+	}
+	d.add(Violation{Host: "later"})
+	if kept := d.list(); len(kept) != mostKept || kept[mostKept-1].Times != 2 || !slices.IsSortedFunc(kept, func(a, b berth.Denial) int { return a.At.Compare(b.At) }) {
+		t.Errorf("again: %+v", kept)
+	}
+	if (*denials)(nil).list() != nil {
+		t.Error("of a server that was never confined something is kept")
 	}
 	if len(said) != 0 {
 		t.Errorf("%d more were told", len(said))

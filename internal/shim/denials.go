@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,7 +13,8 @@ import (
 
 // denials are what a confined server tried and may not: each goes to its log and to
 // the audit trail, once a minute for one host and port and no more than a few at all,
-// so that a server cannot fill the disk with what it is refused.
+// so that a server cannot fill the disk with what it is refused. The last of them are
+// remembered, for who asks why something fails.
 type denials struct {
 	tell   func(Violation, uint64)
 	opened atomic.Bool // before that, it is our own test
@@ -21,28 +23,40 @@ type denials struct {
 	minute time.Time
 	seen   map[Violation]struct{}
 	hidden uint64 // not told since the last one that was
+	last   []berth.Denial
 }
 
-// mostDenials is how many are told in a minute.
-const mostDenials = 10
+// mostDenials is how many are told in a minute, mostKept how many are remembered.
+const (
+	mostDenials = 10
+	mostKept    = 100
+)
 
-func (s *shim) newDenials() *denials {
-	return &denials{tell: func(v Violation, hidden uint64) {
-		at := time.Now()
-		s.post(func() { s.recordDenial(at, v, hidden) })
-	}}
+// denials are those of all processes of the server that this shim has run.
+func (s *shim) denials() *denials {
+	if s.denied == nil {
+		s.denied = &denials{tell: func(v Violation, hidden uint64) {
+			at := time.Now()
+			s.post(func() { s.recordDenial(at, v, hidden) })
+		}}
+	}
+	return s.denied
 }
 
 func (d *denials) open() { d.opened.Store(true) }
+
+func (d *denials) close() { d.opened.Store(false) }
 
 // add does not block; who calls it serves the server.
 func (d *denials) add(v Violation) {
 	if !d.opened.Load() {
 		return
 	}
+	now := time.Now()
+	d.keep(berth.Denial{What: v.what(), Grant: v.Grant, Why: printable(v.Why), At: now})
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if now := time.Now(); now.Sub(d.minute) >= time.Minute {
+	if now.Sub(d.minute) >= time.Minute {
 		d.minute, d.seen = now, map[Violation]struct{}{}
 	}
 	_, again := d.seen[v]
@@ -55,12 +69,40 @@ func (d *denials) add(v Violation) {
 	d.hidden = 0
 }
 
+// keep remembers one as the last. The oldest is forgotten for it.
+func (d *denials) keep(n berth.Denial) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n.Times, n.At = 1, n.At.UTC().Round(0)
+	if at := slices.IndexFunc(d.last, func(one berth.Denial) bool { return one.What == n.What }); at >= 0 {
+		n.Times += d.last[at].Times
+		d.last = slices.Delete(d.last, at, at+1)
+	} else if len(d.last) >= mostKept {
+		d.last = slices.Delete(d.last, 0, 1)
+	}
+	d.last = append(d.last, n)
+}
+
+// list are those that are remembered, the oldest first.
+func (d *denials) list() []berth.Denial {
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.last)
+}
+
+func (v Violation) what() string {
+	if v.Port == 0 {
+		return printable(v.Host)
+	}
+	return printable(v.Host) + ":" + strconv.Itoa(int(v.Port))
+}
+
 // recordDenial tells of one, and of how many were not told before it.
 func (s *shim) recordDenial(at time.Time, v Violation, hidden uint64) {
-	what := printable(v.Host)
-	if v.Port != 0 {
-		what += ":" + strconv.Itoa(int(v.Port))
-	}
+	what := v.what()
 	if v.Why != "" {
 		what += ": " + printable(v.Why)
 	}

@@ -81,11 +81,13 @@ func specFields(s *berth.ProcessSpec, c *coder) {
 		c.texts(3, &p.Allow)
 		c.texts(4, &p.Program)
 		text(c, 5, &p.Data)
+		c.flag(6, &p.Learn)
 	})
 	integer(c, 12, &s.MaxProcesses)
 	integer(c, 13, &s.MaxCPUPercent)
 	c.texts(14, &s.Secrets)
 	c.texts(15, &s.Unset)
+	list(c, 16, &s.Ports, func(n *uint16, c *coder) { integer(c, 1, n) })
 }
 
 func statusFields(s *berth.Status, c *coder) {
@@ -125,6 +127,13 @@ func statusFields(s *berth.Status, c *coder) {
 	text(c, 21, &s.URL)
 	text(c, 22, &s.Profile)
 	c.flag(23, &s.Disabled)
+	list(c, 24, &s.Denied, func(d *berth.Denial, c *coder) {
+		text(c, 1, &d.What)
+		text(c, 2, &d.Grant)
+		text(c, 3, &d.Why)
+		integer(c, 4, &d.Times)
+		c.moment(5, &d.At)
+	})
 }
 
 func mcpFields(m *berth.MCPInfo, c *coder) {

@@ -25,10 +25,14 @@ type Rules interface {
 	Ports() []uint16
 	// Environ are the variables by which programs find their way out.
 	Environ(notify bool) []string
+	// Allows says whether an address and port of IPv4 may be reached.
+	Allows(address string) bool
 	// Serve serves the way out, on files of Inside or what a WayOut handed over with
 	// the state, or by the notifications of connects. It takes all of them over. denied
-	// is told what was refused; it does not block.
-	Serve(files []*os.File, notify *os.File, state []byte, denied func(Violation)) (WayOut, error)
+	// is told what was refused; it does not block. What comes to the ports on this host's
+	// loopback is passed to those within, where the server has a network of its own; a
+	// WayOut that was handed over has them already.
+	Serve(files []*os.File, notify *os.File, state []byte, ports []uint16, denied func(Violation)) (WayOut, error)
 }
 
 // WayOut is what is served for one process of a server.

@@ -54,6 +54,7 @@ func (s *shim) describe(st *home.State) {
 	st.PIDNamespace = s.self.Namespace
 	st.Host = s.host
 	st.Generation = s.generation
+	st.Denied = s.denied.list()
 	st.RestartAttempts = len(s.m.restarts)
 	st.RestartTimes = nil
 	for _, r := range s.m.restarts {
@@ -261,6 +262,7 @@ func (s *shim) status(withMemory bool) berth.Status {
 		NextRestart: s.dueRestart(),
 		Dropped:     s.dropped(),
 		Guarantees:  s.guarantees(),
+		Denied:      s.denied.list(),
 	}
 	if !s.m.policy.Enabled {
 		st.MaxRestarts = 0

@@ -70,6 +70,7 @@ type shim struct {
 	child      *child     // nil when no process lives
 	ended      []*proc.Tree
 	kept       map[string]berth.Guarantee // by the present process, or the last one
+	denied     *denials                   // nil until a process was confined
 	report     *sandbox.Report            // of what can be confined, once it was asked for
 	generation uint64
 	next       string // incarnation of the next process, already on disk
