@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	if n, err := strconv.Atoi(os.Getenv(toolsVar)); err == nil {
 		os.Exit(serveTools(n))
 	}
+	if os.Getenv(opensVar) != "" {
+		os.Exit(timeOpens())
+	}
 	os.Exit(m.Run())
 }
 

@@ -1,0 +1,213 @@
+//go:build linux
+
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/berth-run/berth"
+	"github.com/berth-run/berth/internal/released"
+	"github.com/berth-run/berth/supervisor"
+	"golang.org/x/sys/unix"
+)
+
+// opensVar has this binary be a server that measures what open(2) costs.
+const opensVar = "BERTH_BENCH_OPENS"
+
+const opens = 20_000
+
+// timeOpens prints the nanoseconds of an open and a close, and stays until stdin ends.
+func timeOpens() int {
+	begun := time.Now()
+	for range opens {
+		fd, err := unix.Open("/etc/hosts", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		unix.Close(fd)
+	}
+	fmt.Fprintln(os.Stderr, "an open takes", time.Since(begun).Nanoseconds()/opens)
+	io.Copy(io.Discard, os.Stdin)
+	return 0
+}
+
+// BenchmarkStartConfined: what full confinement adds to a start, against what bubblewrap
+// adds to an exec as sandbox-runtime runs it: a shell and two relays in namespaces of
+// their own (its filter of system calls, one more exec, left out). Without bwrap, socat
+// and bash only the first is measured.
+func BenchmarkStartConfined(b *testing.B) {
+	const rounds = 60
+	m := openInMemory(b)
+	begin := func(spec berth.ProcessSpec) time.Duration {
+		// Each its own: that a server is confined otherwise than before is put on record.
+		name := "plain"
+		if spec.Confine != nil {
+			name = "confined"
+		}
+		begun := time.Now()
+		if _, err := m.Start(context.Background(), name, spec); err != nil {
+			b.Fatal(err)
+		}
+		took := time.Since(begun)
+		if _, err := m.Stop(context.Background(), name); err != nil {
+			b.Fatal(err)
+		}
+		return took
+	}
+	plain := berth.ProcessSpec{Command: "/bin/cat"}
+	confined := plain
+	confined.Confine = &berth.Confinement{Profile: berth.ProfileStandard, Allow: []string{"network:example.com:443"}}
+	begin(plain)
+	begin(confined) // what the system can do is found out once
+
+	wrapped := bubblewrap(b)
+	var one, two, bare, inside []time.Duration
+	for range rounds {
+		one, two = append(one, begin(plain)), append(two, begin(confined))
+		if wrapped != nil {
+			bare, inside = append(bare, firstByte(b, []string{"sh", "-c", greetAndStay})), append(inside, firstByte(b, wrapped))
+		}
+	}
+	// What other programs take comes on top of each: the tenth part that had least of it
+	// is compared.
+	added := quantile(two, 10) - quantile(one, 10)
+	ms := func(d time.Duration, unit string) { b.ReportMetric(float64(d.Microseconds())/1e3, unit) }
+	ms(quantile(one, 10), "ms-plain")
+	ms(quantile(two, 10), "ms-confined")
+	ms(added, "ms-added")
+	if wrapped != nil {
+		others := quantile(inside, 10) - quantile(bare, 10)
+		ms(quantile(inside, 10), "ms-bubblewrap")
+		ms(others, "ms-added-by-bubblewrap")
+		b.ReportMetric(ratio(added, others), "of-bubblewrap")
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// openInMemory is open of a home that no disk is waited for in, if there is such a place.
+func openInMemory(b *testing.B) *supervisor.Manager {
+	b.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "berth-")
+	if err != nil {
+		return open(b)
+	}
+	b.Cleanup(func() { os.RemoveAll(dir) })
+	m, err := supervisor.Open(&supervisor.Options{Home: filepath.Join(dir, "home"), Executable: released.Build(b), GreetTimeout: 10 * time.Second})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return m
+}
+
+const greetAndStay = "echo; exec cat"
+
+// bubblewrap is its command line as sandbox-runtime makes it; nil if something of that
+// is not installed.
+func bubblewrap(b *testing.B) []string {
+	for _, program := range []string{"bwrap", "socat", "bash"} {
+		if _, err := exec.LookPath(program); err != nil {
+			b.Logf("%s is not installed: nothing is compared with bubblewrap", program)
+			return nil
+		}
+	}
+	dir := b.TempDir()
+	var sockets []string
+	for _, name := range []string{"http", "socks"} {
+		path := filepath.Join(dir, name)
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { l.Close() })
+		sockets = append(sockets, path)
+	}
+	script := fmt.Sprintf("socat TCP-LISTEN:3128,fork,reuseaddr UNIX-CONNECT:%s >/dev/null 2>&1 &\nsocat TCP-LISTEN:1080,fork,reuseaddr UNIX-CONNECT:%s >/dev/null 2>&1 &\nexec sh -c '%s'",
+		sockets[0], sockets[1], greetAndStay)
+	return []string{
+		"bwrap", "--new-session", "--die-with-parent", "--unshare-net", "--unshare-pid", "--proc", "/proc", "--dev", "/dev",
+		"--ro-bind", "/", "/", "--bind", dir, dir, "--tmpfs", "/root", "--", "bash", "-c", script,
+	}
+}
+
+// firstByte is how long a program takes until it says something.
+func firstByte(b *testing.B, argv []string) time.Duration {
+	b.Helper()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	var talk strings.Builder
+	cmd.Stderr = &talk
+	begun := time.Now()
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	_, err = io.ReadFull(out, make([]byte, 1))
+	took := time.Since(begun)
+	if err != nil {
+		b.Fatalf("%v: %s", err, &talk)
+	}
+	in.Close()
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // ours, unreaped
+	_ = cmd.Wait()                                      // it was killed, or ended with its input
+	return took
+}
+
+// BenchmarkOpenConfined: open(2) and close(2) of a file that may be read, inside against
+// outside.
+func BenchmarkOpenConfined(b *testing.B) {
+	const rounds = 7
+	m := open(b)
+	exe, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	measure := func(spec berth.ProcessSpec) time.Duration {
+		if _, err := m.Start(context.Background(), "s", spec); err != nil {
+			b.Fatal(err)
+		}
+		defer m.Stop(context.Background(), "s")
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+			lines, err := m.Logs("s", 20)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for i := len(lines) - 1; i >= 0 && !strings.Contains(string(lines[i]), "START"); i-- {
+				var n int64
+				if _, err := fmt.Sscanf(string(lines[i]), "an open takes %d", &n); err == nil {
+					return time.Duration(n)
+				}
+			}
+		}
+		b.Fatal("it says nothing")
+		return 0
+	}
+	plain := berth.ProcessSpec{Command: exe, Env: map[string]string{opensVar: "1"}}
+	confined := plain
+	confined.Confine = &berth.Confinement{Profile: berth.ProfileStandard}
+	var outside, inside []time.Duration
+	for range rounds {
+		outside, inside = append(outside, measure(plain)), append(inside, measure(confined))
+	}
+	b.ReportMetric(float64(median(outside).Nanoseconds())/1e3, "µs-outside")
+	b.ReportMetric(float64(median(inside).Nanoseconds())/1e3, "µs-inside")
+	b.ReportMetric(ratio(median(inside), median(outside)), "inside/outside")
+	b.ReportMetric(0, "ns/op")
+}
