@@ -18,6 +18,8 @@
 package bridge
 
 import (
+	"bytes"
+
 	"github.com/berth-run/berth/internal/jsonrpc"
 )
 
@@ -130,13 +132,7 @@ func metaOf(raw []byte) []byte { return jsonrpc.Get(raw, "_meta") }
 
 // empty says whether raw is an object without members.
 func empty(raw []byte) bool {
-	if !isObject(raw) {
-		return false
-	}
-	for range jsonrpc.Members(raw) {
-		return false
-	}
-	return true
+	return isObject(raw) && bytes.HasPrefix(bytes.TrimLeft(raw[1:], " \t\r\n"), []byte{'}'})
 }
 
 func isObject(raw []byte) bool { return len(raw) > 0 && raw[0] == '{' }

@@ -21,11 +21,22 @@ type system struct {
 }
 
 const (
-	// slowAfter is more than a call takes that waits for no disk, even where others
-	// want the processor; slowFor is how long a disk that was slow is taken to be so.
+	// slowAfter is more than a call takes that waits for no disk, but where others want
+	// the processor. Which it was nobody knows, so a call that took as long has others go
+	// the ordinary way for slowTimes as long, slowMost at most: on a slow disk one of
+	// them takes as long in that time, and on a busy machine few do.
 	slowAfter = 10 * time.Millisecond
-	slowFor   = 10 * time.Second
+	slowTimes = 10
+	slowMost  = 10 * time.Second
 )
+
+// slowFor is how long calls go the ordinary way after one that took this long.
+func slowFor(took time.Duration) time.Duration {
+	if took <= slowAfter {
+		return 0
+	}
+	return min(slowTimes*took, slowMost)
+}
 
 func (f *File) begin() error {
 	var err error
@@ -53,8 +64,9 @@ func (f *File) call(trap, a, b, c uintptr) (n uintptr, errno syscall.Errno) {
 			break
 		}
 	}
-	if now := time.Now(); now.Sub(begun) > slowAfter {
-		f.slow = now.Add(slowFor)
+	now := time.Now()
+	if long := slowFor(now.Sub(begun)); long > 0 {
+		f.slow = now.Add(long)
 	}
 	return n, errno
 }

@@ -112,3 +112,22 @@ func TestFileNoGarbage(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// To look costs no garbage, whether there is a file or not.
+func TestLookMakesNoGarbage(t *testing.T) {
+	var l Looker
+	for _, path := range []string{"/proc/self/exe", "/no such file"} {
+		if n := testing.AllocsPerRun(100, func() { _, _, _ = l.Look(path) }); n > 0 {
+			t.Errorf("%s: %v allocations", path, n)
+		}
+	}
+}
+
+// A call that took long has those that follow it go the ordinary way.
+func TestLookThatWasSlow(t *testing.T) {
+	var l Looker
+	l.slow.Store(time.Now().Add(time.Hour).UnixNano())
+	if _, _, err := l.Look(t.TempDir()); err != nil {
+		t.Error(err)
+	}
+}

@@ -22,7 +22,7 @@ func (h *Home) approvalsPath(server string) (string, error) {
 	if err := berth.CheckName(server); err != nil {
 		return "", err
 	}
-	return h.path(approvalsDir, server+".json"), nil
+	return h.in(approvalsDir, server+".json"), nil
 }
 
 // ApprovalsStamp returns the stamp of a server's approvals alone.
@@ -31,7 +31,7 @@ func (h *Home) ApprovalsStamp(server string) Stamp {
 	if err != nil {
 		return Stamp{}
 	}
-	return stampOf(path)
+	return h.stampOf(path)
 }
 
 // ReadApprovals returns a server's approvals as they were written; fs.ErrNotExist if

@@ -31,7 +31,9 @@ func auditRotatedSeq(name string) (uint64, bool) {
 
 func auditSum(line []byte) string {
 	sum := sha256.Sum256(line)
-	return hex.EncodeToString(sum[:])
+	var text [2 * sha256.Size]byte
+	hex.Encode(text[:], sum[:])
+	return string(text[:])
 }
 
 func (t trail) path(name string) string { return filepath.Join(t.dir, name) }

@@ -64,8 +64,8 @@ func auditJSON(rec berth.Record) ([]byte, error) {
 	}
 	if !rec.Time.IsZero() {
 		w.key("time")
-		at, err := rec.Time.MarshalJSON()
-		w.line, w.err = append(w.line, at...), errors.Join(w.err, err)
+		at, err := rec.Time.AppendText(append(w.line, '"'))
+		w.line, w.err = append(at, '"'), errors.Join(w.err, err)
 	}
 	if rec.Seq != 0 {
 		w.key("seq")
@@ -160,9 +160,13 @@ func (w *auditMembers) string(s string) {
 // auditText returns the record with each byte that is not UTF-8 written as
 // \xNN: JSON has no bytes, and which they were may matter.
 func auditText(rec berth.Record) berth.Record {
-	if auditIsText(&rec) {
-		return rec
+	if !auditIsText(&rec) {
+		rec = auditMadeText(rec)
 	}
+	return rec
+}
+
+func auditMadeText(rec berth.Record) berth.Record {
 	for _, s := range auditStrings(&rec) {
 		*s = auditUTF8(*s)
 	}

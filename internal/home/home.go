@@ -34,6 +34,7 @@ import (
 	"syscall"
 
 	"github.com/berth-run/berth"
+	"github.com/berth-run/berth/internal/direct"
 )
 
 // Home is an open home directory. It holds no descriptor: it may be used by
@@ -42,6 +43,7 @@ type Home struct {
 	dir      string // canonical: absolute, without symbolic links
 	readOnly bool
 
+	look  direct.Looker
 	swept sync.Map // directories whose abandoned temporary files were removed
 }
 
@@ -194,6 +196,11 @@ func (h *Home) Dir() string { return h.dir }
 func (h *Home) Key(name string) string {
 	sum := sha256.Sum256([]byte(h.dir + "\x00" + name))
 	return hex.EncodeToString(sum[:8])
+}
+
+// in is path for the name of a file in a directory of the home's, at less cost.
+func (h *Home) in(dir, name string) string {
+	return h.dir + string(filepath.Separator) + dir + string(filepath.Separator) + name
 }
 
 // path returns the path of a file of the home.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -21,7 +22,7 @@ type PolicyFile struct {
 }
 
 // PolicyPath returns the path of the home's own policy.
-func (h *Home) PolicyPath() string { return h.path("policy.toml") }
+func (h *Home) PolicyPath() string { return h.dir + string(filepath.Separator) + "policy.toml" }
 
 // OrganisationPolicyPath returns the path of the policy of the whole machine. No
 // variable of the environment moves it: who could, could do without it.

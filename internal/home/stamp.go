@@ -3,7 +3,6 @@ package home
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"time"
 )
 
@@ -27,7 +26,7 @@ const stampSettles = 50 * time.Millisecond
 
 // StampOf returns the stamp of a server and the manifest of an instance of it.
 func (h *Home) StampOf(name, instance string) Stamp {
-	return stampOf(h.path(serversDir, name+".toml"), h.path(permissionsDir, name+".toml"), h.path("berth.toml"), h.PolicyPath(), organisationPolicy(),
+	return h.stampOf(h.in(serversDir, name+".toml"), h.in(permissionsDir, name+".toml"), h.path("berth.toml"), h.PolicyPath(), organisationPolicy(),
 		h.path(manifestsDir, instance+".json"))
 }
 
@@ -44,29 +43,29 @@ func (h *Home) flatStamp(k kind, name string) Stamp {
 	if err != nil {
 		return Stamp{}
 	}
-	return stampOf(path)
+	return h.stampOf(path)
 }
 
 // PolicyStamp returns the stamp of the policies alone.
-func (h *Home) PolicyStamp() Stamp { return stampOf(h.PolicyPath(), organisationPolicy()) }
+func (h *Home) PolicyStamp() Stamp { return h.stampOf(h.PolicyPath(), organisationPolicy()) }
 
 // RightsStamp returns the stamp of what decides whether a server may start.
 func (h *Home) RightsStamp(name string) Stamp {
-	return stampOf(h.PolicyPath(), organisationPolicy(), h.path(serversDir, name+".toml"), h.path(permissionsDir, name+".toml"))
+	return h.stampOf(h.PolicyPath(), organisationPolicy(), h.in(serversDir, name+".toml"), h.in(permissionsDir, name+".toml"))
 }
 
 // stampOf returns the stamp of at most as many files as a Stamp has room for.
-func stampOf(paths ...string) Stamp {
+func (h *Home) stampOf(paths ...string) Stamp {
 	s := Stamp{Settled: true}
 	now := time.Now()
 	for i, path := range paths {
-		info, err := os.Stat(path)
+		written, size, err := h.look.Look(path)
 		if err != nil {
 			s.Settled = s.Settled && errors.Is(err, fs.ErrNotExist)
 			continue
 		}
-		s.files[i] = fileStamp{info.ModTime().UnixNano(), info.Size()}
-		s.Settled = s.Settled && now.Sub(info.ModTime()) > stampSettles
+		s.files[i] = fileStamp{written, size}
+		s.Settled = s.Settled && now.Sub(time.Unix(0, written)) > stampSettles
 	}
 	return s
 }
