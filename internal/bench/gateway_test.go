@@ -70,7 +70,7 @@ func (y yardstick) measure(b *testing.B, targets []target, sessions, calls, roun
 	}
 	for _, f := range got.Targets {
 		if f.Errs > 0 {
-			b.Errorf("%s: %d errors", f.Name, f.Errs)
+			b.Errorf("%s: %d errors: %s", f.Name, f.Errs, &stderr)
 		}
 	}
 	return got.Targets

@@ -11,8 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// looker is what a Looker needs for its calls, none of which makes garbage.
-type looker struct {
+// Looker looks at files again and again, by their paths. As with a File, a call that
+// took long sends those that follow the ordinary way for a while, and none makes
+// garbage. Several goroutines may use it; its zero value is ready.
+type Looker struct {
 	slow atomic.Int64 // until then it is the ordinary way, in nanoseconds since the epoch
 }
 

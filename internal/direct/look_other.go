@@ -4,8 +4,9 @@ package direct
 
 import "os"
 
-// looker is nothing: every call goes the ordinary way here; see half.
-type looker struct{}
+// Looker looks at files again and again, by their paths: the ordinary way here, see
+// half. Several goroutines may use it; its zero value is ready.
+type Looker struct{}
 
 // Look returns when the file at a path was last written, in nanoseconds since the
 // epoch, and how long it is.
