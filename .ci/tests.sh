@@ -25,7 +25,7 @@ all_tests() {
 	fi
 	step "fuzzing" 300 .ci/fuzz.sh 60 4
 	step "mutants" 600 .ci/mutants.sh --share 12
-	step "go test as a new user" 600 as_new_user go test -v -timeout 9m ./...
+	step "go test as a new user" 900 as_new_user go test -v -timeout 14m ./...
 	if [[ -d cmd/berth ]]; then
 		step "berth up --demo as a new user" 120 as_new_user .ci/demo.sh
 	fi
