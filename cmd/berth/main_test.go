@@ -300,6 +300,13 @@ func awaitCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 || len(args) > 3 {
 		ts.Fatalf("usage: await NAME PHASE [RESTARTS]")
 	}
+	await(ts, args[0], fmt.Sprint(args[1:]), func(st berth.Status) bool {
+		return string(st.Phase) == args[1] && (len(args) == 2 || fmt.Sprint(st.Restarts) == args[2])
+	})
+}
+
+// await waits, by events, until a server's status is as it is wanted.
+func await(ts *testscript.TestScript, name, what string, wanted func(berth.Status) bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	found := errors.New("found")
@@ -307,7 +314,7 @@ func awaitCommand(ts *testscript.TestScript, neg bool, args []string) {
 	last := make(chan berth.Status, 1)
 	err := manager(ts).Events(ctx, func(ev berth.Event) {
 		st := ev.Status
-		if st.Name != args[0] {
+		if st.Name != name {
 			return
 		}
 		select {
@@ -315,7 +322,7 @@ func awaitCommand(ts *testscript.TestScript, neg bool, args []string) {
 		default:
 		}
 		last <- st
-		if string(st.Phase) == args[1] && (len(args) == 2 || fmt.Sprint(st.Restarts) == args[2]) {
+		if wanted(st) {
 			stop(found)
 		}
 	})
@@ -324,13 +331,14 @@ func awaitCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	select {
 	case st := <-last:
-		ts.Fatalf("%s did not come to %v: %v; last %+v", args[0], args[1:], err, st)
+		ts.Fatalf("%s did not come to %s: %v; last %+v", name, what, err, st)
 	default:
-		ts.Fatalf("%s did not come to %v: %v; no status was seen", args[0], args[1:], err)
+		ts.Fatalf("%s did not come to %s: %v; no status was seen", name, what, err)
 	}
 }
 
-// killCommand: `kill9 server|shim NAME` kills a process with SIGKILL.
+// killCommand: `kill9 server|shim NAME` kills a process with SIGKILL. Of a server it
+// waits until its shim knows: who calls before that calls the dead one.
 func killCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: kill9 server|shim NAME")
@@ -350,6 +358,9 @@ func killCommand(ts *testscript.TestScript, neg bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	ts.Check(pinned.Wait(ctx))
+	if args[0] == "server" {
+		await(ts, args[1], "another process", func(st berth.Status) bool { return st.PID != pid })
+	}
 }
 
 // bootCommand: `boot` makes every state file one of an earlier boot of the
