@@ -171,9 +171,10 @@ func quickArguments(tool string) string {
 	}[tool]
 }
 
-// TestManyServers has sixteen servers at one address: four that offer what others do,
-// under other names, one that is elsewhere and wants a login, one that never answers
-// and one that cannot live among them.
+// TestManyServers has seventeen servers at one address: four that offer what others do,
+// under other names, two that are elsewhere and want a login, of which one is the
+// official suite's with its authorization server, one that never answers and one that
+// cannot live among them.
 // Each tool, prompt and resource of theirs is asked for there, in both eras, and
 // answers as it does at its server's own address; and all lists are, byte for byte,
 // what they were, after another gateway has come.
@@ -202,7 +203,7 @@ func TestManyServers(t *testing.T) {
 		}
 		site.Berth(slices.Concat(args, []string{"--"}, s.argv)...)
 	}
-	// One is elsewhere, and wants a login.
+	// Two are elsewhere, and want a login.
 	far := oauthtest.New(t)
 	at, err := url.Parse(serve(t, dual.build(t)))
 	if err != nil {
@@ -223,16 +224,19 @@ func TestManyServers(t *testing.T) {
 		to.ServeHTTP(w, r)
 	})
 	browse(t)
-	site.Berth("add", "far", "--no-run", "--url", far.URL+"/mcp")
-	if out, err := site.Try("start", "far"); err == nil || !strings.Contains(err.Error(), "berth auth far") {
-		t.Errorf("without a login: %v\n%s", err, out)
+	for _, elsewhere := range [][]string{{"far", far.URL + "/mcp"}, {"suites", o.authServer(t), "--client-id", suiteClientID}} {
+		name := elsewhere[0]
+		site.Berth("add", name, "--no-run", "--url", elsewhere[1])
+		if out, err := site.Try("start", name); err == nil || !strings.Contains(err.Error(), "berth auth "+name) {
+			t.Errorf("without a login: %v\n%s", err, out)
+		}
+		site.Berth(append([]string{"auth", name, "--timeout", "30s"}, elsewhere[2:]...)...)
+		servers = append(servers, server{name: name})
 	}
-	site.Berth("auth", "far", "--timeout", "30s")
-	servers = append(servers, server{name: "far"})
 	site.Berth("add", "hung", "--no-run", "--profile", "off", "--", "sleep", "1000000")
 	site.Berth("add", "crashing", "--no-run", "--no-restart", "--profile", "off", "--", "false")
 	gw := site.Up()
-	site.Berth("start", "far")
+	site.Berth("start", "far", "suites")
 	for _, version := range []string{legacy, modern} {
 		t.Run(version, func(t *testing.T) {
 			all := newRaw(t, gw.URL+"/mcp", version)
