@@ -104,10 +104,14 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request) (by *http.Reques
 	if visit != nil {
 		ctx, done = g.visits.begin(ctx, visit)
 	}
-	if ctx != was {
+	body := r.Body != nil && r.ContentLength != 0
+	if ctx != was || body {
+		// Package net/http looks at the body of its own request when that is answered:
+		// only of one that was not read to its end the connection lingers, so that the
+		// client, which still sends, gets the answer.
 		r = r.WithContext(ctx)
 	}
-	if r.Body != nil && r.ContentLength != 0 {
+	if body {
 		r.Body = g.paced(w, r.Body)
 	}
 	return r, done, true

@@ -41,6 +41,15 @@ func (c *quickConn) Write(p []byte) (int, error) {
 	return c.stream.Write(p)
 }
 
+// CloseWrite ends what is written, where the connection has that: package net/http does
+// so before it lets a client that still sends go.
+func (c *quickConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 // plain is the connection itself, as its listener made it.
 func plain(c net.Conn) net.Conn {
 	if q, ok := c.(*quickConn); ok {
