@@ -22,7 +22,7 @@ func TestLongRequestMoves(t *testing.T) {
 	call := func() <-chan string {
 		got := make(chan string, 1)
 		go func() {
-			got <- st.read(st.must(200, http.MethodPost, "/mcp", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"singer_x","arguments":{"x":"`+long+`"}}}`, headerSession, session))
+			got <- st.read(st.must(200, http.MethodPost, "/mcp", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"singer_x","arguments":{"x":"`+long+`"}}}`, headerSession, session, "Accept", "application/json"))
 		}()
 		return got
 	}

@@ -134,7 +134,7 @@ func TestDenialsAreFew(t *testing.T) {
 	if n := len(kept); n != mostKept || kept[n-1].What != "later" || kept[n-1].Times != 1 || kept[n-1].Grant != "network:later:443" {
 		t.Errorf("%d are kept, the last %+v", n, kept[max(0, n-1):])
 	}
-	d.add(Violation{Host: "later"})
+	d.add(Violation{Host: "later", Grant: "network:later:443"})
 	if kept := d.list(); len(kept) != mostKept || kept[mostKept-1].Times != 2 || !slices.IsSortedFunc(kept, func(a, b berth.Denial) int { return a.At.Compare(b.At) }) {
 		t.Errorf("again: %+v", kept)
 	}
