@@ -119,6 +119,11 @@ func textOf(raw json.RawMessage, path ...string) string {
 // comesTo is what an answer comes down to, however often it is asked for.
 func comesTo(m jsonrpc.Message) string {
 	if m.Kind == jsonrpc.ErrorResponse {
+		if code := string(jsonrpc.Get(m.Error, "code")); code == "-32021" {
+			// A server that asks several things at once is told of the first, and which
+			// one that is differs from call to call.
+			return "error " + code
+		}
 		return "error " + string(m.Error)
 	}
 	if string(jsonrpc.Get(m.Result, "isError")) == "true" {
