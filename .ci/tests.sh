@@ -3,8 +3,8 @@
 
 # What is run without the race detector: tests that run a whole package again, as
 # another user or under another system's rules, and those of programs that it is not
-# built into. Packages whose subject is the binary as people get it, which it would
-# slow down by a factor: chaos is the kill loop, conformance runs by itself; what they
+# built into. Packages whose subject is another process, which it would slow down by a
+# factor: chaos is the kill loop, conformance and sandbox run by themselves; what they
 # drive has tests of its own, with the detector.
 apart='TestAsNobody|TestUnderDockersFilter|TestHolesOfOlderKernels|TestConfinedElsewhere|TestStandard|TestStandardAsNobody|TestRealFetch|TestRealFetchWithoutNetwork'
 
@@ -13,18 +13,18 @@ all_tests() {
 	# tests run many.
 	export GORACE=atexit_sleep_ms=0
 	# shellcheck disable=SC2046
-	step "go test -race" 1200 go test -v -race -count=1 -timeout 15m -skip "^($apart)\$" $(go list ./... | grep -v -E '/internal/(chaos|conformance)$')
+	step "go test -race" 1200 go test -v -race -count=1 -timeout 15m -skip "^($apart)\$" $(go list ./... | grep -v -E '/internal/(chaos|conformance|sandbox)$')
 	step "nothing skipped that could run" 10 unexpected_skips "$work/log/go-test--race"
-	step "go test of what runs apart" 420 go test -v -count=1 -timeout 7m -run "^($apart)\$" ./cmd/berth ./internal/proc ./internal/sandbox ./internal/egress ./supervisor
+	step "go test of what runs apart" 420 go test -v -count=1 -timeout 7m -run "^($apart)\$" ./cmd/berth ./internal/proc ./internal/egress ./supervisor
 	step "nothing of that skipped" 10 unexpected_skips "$work/log/go-test-of-what-runs-apart"
-	step "conformance and real servers" 600 go test -v -count=1 -timeout 10m ./internal/conformance
-	step "nothing of them skipped" 10 unexpected_skips "$work/log/conformance-and-real-servers"
+	step "conformance and the sandbox" 600 go test -v -count=1 -timeout 10m ./internal/conformance ./internal/sandbox
+	step "nothing of them skipped" 10 unexpected_skips "$work/log/conformance-and-the-sandbox"
 	step "go test with failpoints" 300 with_failpoints
 	if [[ -d internal/chaos ]]; then
 		step "kill loop" 600 make -s chaos KILLS=500
 	fi
-	step "fuzzing" 300 .ci/fuzz.sh 60 4
-	step "mutants" 600 .ci/mutants.sh --share 12
+	step "fuzzing" 300 .ci/fuzz.sh 60 8
+	step "mutants" 600 .ci/mutants.sh --share 24
 	step "go test as a new user" 900 as_new_user go test -v -timeout 14m ./...
 	if [[ -d cmd/berth ]]; then
 		step "berth up --demo as a new user" 120 as_new_user .ci/demo.sh
