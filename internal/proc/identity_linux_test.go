@@ -229,8 +229,12 @@ func TestPinnedCloseEndsDone(t *testing.T) {
 func TestDescribe(t *testing.T) {
 	before := time.Now()
 	cmd := exec.Command("/bin/sh")
-	cmd.Args = []string{"an odd name", "-c", "read x", "", "ü\n"}
+	cmd.Args = []string{"an odd name", "-c", "echo; read x", "", "ü\n"}
 	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,6 +243,11 @@ func TestDescribe(t *testing.T) {
 	}
 	defer cmd.Wait()
 	defer in.Close()
+	// Start returns when execve(2) has closed descriptors, which is before the process
+	// has its arguments.
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
 	info, err := Describe(cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
