@@ -44,10 +44,13 @@ func newInstall(a *app) *cobra.Command {
 after a yes fetch its package and all that this needs, each by its hash, add the server,
 and run it once, as berth add does. --yes is the yes of scripts.
 
-NAME is one of a catalogue (berth search), npm:PACKAGE, pypi:PACKAGE, a URL, or the path
-of a server.json; berth info NAME shows all of it. The server is called the last part of
-that, or what --as says. A package of the catalogue is of the version and has the hash
-that are written there, or it is not installed.
+NAME is one of a catalogue (berth search), npm:NAME[@VERSION] or @SCOPE/NAME,
+pypi:NAME[@VERSION], the https URL of a remote server, the path or https URL of a
+server.json, or the page of a package on npmjs.com or pypi.org; berth info NAME shows all
+of it, and where that is from. Of a package that Berth's own catalogue has, it is what the
+catalogue says. The server is called the last part of that, or what --as says. A package
+of the catalogue is of the version and has the hash that are written there, or it is not
+installed.
 
 What it needs (settings) is asked for at the terminal; secrets are not shown, and are
 kept in the encrypted store of the home. Elsewhere --set K=V gives a setting, again for

@@ -20,6 +20,8 @@ type Kind string
 const (
 	NPM    Kind = "npm"
 	PyPI   Kind = "pypi"
+	OCI    Kind = "oci" // an image of a container
+	Go     Kind = "go"  // a program of a Go module
 	Remote Kind = "remote"
 )
 
@@ -139,6 +141,14 @@ func (e *Entry) Check() error {
 		if !pypiName.MatchString(e.Package) {
 			bad("%.80q is no package of PyPI", e.Package)
 		}
+	case OCI:
+		if !imageName.MatchString(e.Package) || wholeImage(e.Package) != e.Package {
+			bad("%.80q is no image", e.Package)
+		}
+	case Go:
+		if !goPath.MatchString(e.Package) {
+			bad("%.80q is no package of Go", e.Package)
+		}
 	case Remote:
 		if e.URL == "" {
 			bad("it has no URL")
@@ -146,7 +156,7 @@ func (e *Entry) Check() error {
 	default:
 		bad("it is of kind %.40q, which is not one that Berth installs", e.Kind)
 	}
-	if e.Kind != Remote && e.Version != "" && (!exact.MatchString(e.Version) || e.Version == "latest") {
+	if !e.versionIsExact() {
 		bad("%.40q is no exact version", e.Version)
 	}
 	seen := map[string]bool{"data": true}
@@ -186,6 +196,19 @@ func (e *Entry) Check() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// versionIsExact: a tag of an image may move, and is held to what it was by its digest.
+func (e *Entry) versionIsExact() bool {
+	switch {
+	case e.Kind == Remote, e.Version == "":
+		return true
+	case e.Kind == OCI:
+		return imageTag.MatchString(e.Version)
+	case e.Kind == Go:
+		return goVersion.MatchString(e.Version)
+	}
+	return exact.MatchString(e.Version) && e.Version != "latest"
 }
 
 // entryName: what people type and files are not named by. A name of the registry has
@@ -234,8 +257,29 @@ func (e *Entry) Command() []string {
 			spec += "==" + e.Version
 		}
 		return []string{"uvx", "--from", spec, cmp.Or(e.Program, e.Package)}
+	case OCI:
+		return []string{"docker", "run", "-i", "--rm", e.Image()}
+	case Go:
+		return []string{"go", "run", e.Package + "@" + cmp.Or(e.Version, "latest")}
 	}
 	return nil
+}
+
+// Image is the image of an entry as the engines read it: by its digest, if that is known.
+func (e *Entry) Image() string {
+	if len(e.Hashes) == 1 {
+		return e.Package + "@" + e.Hashes[0]
+	}
+	return e.Package + ":" + cmp.Or(e.Version, "latest")
+}
+
+// EntryOf is an entry of what a user named, of which nothing else is known.
+func (r Reference) EntryOf(name string) Entry {
+	e := Entry{Name: name, Kind: r.Kind, Package: r.Package, Version: r.Version, From: FromName}
+	if r.Digest != "" {
+		e.Hashes = []string{r.Digest}
+	}
+	return e
 }
 
 // ArgPermissions are those that the entry's Directories gives for arguments that the

@@ -143,6 +143,8 @@ func (e Entry) ofPackage(p jsonPkg) Entry {
 		e.Transport = p.Transport.Type
 	}
 	switch {
+	case e.Kind == OCI:
+		e.image(p)
 	case e.Kind != NPM && e.Kind != PyPI:
 		e.Unusable = fmt.Sprintf("packages of kind %.40q are not installed by this version of Berth", p.Type)
 	case e.Transport != "":
@@ -156,7 +158,7 @@ func (e Entry) ofPackage(p jsonPkg) Entry {
 	case slices.ContainsFunc(p.RuntimeArgs, func(a jsonArgument) bool { return a.Name != "-y" && a.Value != "-y" && a.Name != "--yes" }):
 		e.Unusable = "it has arguments for its runner, which Berth does not use"
 	}
-	if p.SHA256 != "" {
+	if p.SHA256 != "" && e.Kind != OCI {
 		e.Hashes = []string{"sha256:" + p.SHA256}
 	}
 	for _, a := range p.Args {
@@ -171,6 +173,35 @@ func (e Entry) ofPackage(p jsonPkg) Entry {
 		e.field(v, e.Env)
 	}
 	return e
+}
+
+// image reads a package that is an image. Its tag may stand in its identifier, or be its
+// version.
+func (e *Entry) image(p jsonPkg) {
+	name := p.Identifier
+	if _, host, ok := strings.Cut(strings.TrimSuffix(p.BaseURL, "/"), "://"); ok && host != "" && wholeImage(name) != name {
+		name = host + "/" + name
+	}
+	r, err := ofImage(name)
+	switch {
+	case err != nil:
+		e.Unusable = err.Error()
+	case e.Transport != "":
+		e.Unusable = fmt.Sprintf("it speaks %.40q and not stdio", e.Transport)
+	case len(p.RuntimeArgs) > 0:
+		e.Unusable = "it has arguments for its container engine, which Berth does not pass on"
+	}
+	if e.Unusable == "" {
+		e.Unusable = "packages of kind \"oci\" are not installed by this version of Berth"
+	}
+	e.Package = r.Package
+	if r.Version == "" && r.Digest == "" {
+		r.Version = p.Version
+	}
+	e.Version = r.Version
+	if r.Digest != "" {
+		e.Hashes = []string{r.Digest}
+	}
 }
 
 func (e Entry) ofRemote(r jsonRemote) Entry {
