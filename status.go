@@ -297,6 +297,8 @@ const (
 	// ActionLink and ActionUnlink: Berth was put into a client's settings, or taken out.
 	ActionLink   = "link"
 	ActionUnlink = "unlink"
+	// ActionImport: an entry whose server was taken over went out of a client's settings.
+	ActionImport = "import"
 	// ActionRenew: a fresh incarnation was started because the handshake of the
 	// one before belonged to another client. Not a restart of a failed server.
 	ActionRenew = "renew"

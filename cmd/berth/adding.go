@@ -47,7 +47,9 @@ func (s *site) put(ctx context.Context, x *addition) error {
 	}
 	// A new definition of an enabled server is an enabled server, and of a disabled one
 	// a disabled one.
-	server.Settings.Autostart, server.Settings.Disabled = old.Settings.Autostart, old.Settings.Disabled
+	if exists {
+		server.Settings.Autostart, server.Settings.Disabled = old.Settings.Autostart, old.Settings.Disabled
+	}
 	write := func() error {
 		if x.first {
 			if err := s.keepAll(ctx, name, x); err != nil {

@@ -20,6 +20,7 @@ type Scope string
 const (
 	User    Scope = "user"    // for all that the user does
 	Project Scope = "project" // in one directory, for all who work there
+	Local   Scope = "local"   // in one directory, for the user; only read, never written
 )
 
 // Client is an AI client.
@@ -69,7 +70,8 @@ type File struct {
 	// meant, or else the first. "~" is the user's home directory, "{VAR:path}" what
 	// a variable says, or else the path, and "." the project.
 	On map[string][]string
-	// Within are the keys that lead to the entries.
+	// Within are the keys that lead to the entries; of scope Local, "{project}" is the
+	// directory.
 	Within []string
 	// ID is the member that names an entry where they are in a list.
 	ID string
@@ -78,6 +80,17 @@ type File struct {
 // Place is where the entry of a name is.
 func (f File) Place(name string) settings.Place {
 	return settings.Place{Path: append(slices.Clone(f.Within), name), ID: f.ID}
+}
+
+// Keys are the keys that lead to the entries of a project.
+func (f File) Keys(project string) []string {
+	keys := slices.Clone(f.Within)
+	for i, key := range keys {
+		if key == "{project}" && f.Scope == Local {
+			keys[i] = project
+		}
+	}
+	return keys
 }
 
 // Program is how Berth is run.

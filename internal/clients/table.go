@@ -50,7 +50,8 @@ func All() []Client {
 		},
 		{
 			ID: "claude-code", Title: "Claude Code",
-			Files: []File{user(j, everywhere("{CLAUDE_CONFIG_DIR:~}/.claude.json"), servers), project(j, "./.mcp.json", servers)},
+			Files: []File{user(j, everywhere("{CLAUDE_CONFIG_DIR:~}/.claude.json"), servers), project(j, "./.mcp.json", servers),
+				{Scope: Local, Format: j, On: everywhere("{CLAUDE_CONFIG_DIR:~}/.claude.json"), Within: []string{"projects", "{project}", servers}}},
 			Stdio: program(field("type", "stdio")), HTTP: address("url", "${%}", field("type", "http")), Refer: true, Field: "headers.Authorization",
 			Reload: newSession + ", or /mcp › berth › Reconnect", Rewrites: true,
 			Source: "https://code.claude.com/docs/en/mcp",

@@ -113,31 +113,37 @@ func Open(files Files, sealer Sealer) *Book { return &Book{files, sealer} }
 
 // file is the file of links.
 type file struct {
-	Links []Record `json:"links"`
+	Links   []Record  `json:"links"`
+	Removed []Removal `json:"removed,omitempty"`
 }
 
 // Records lists what was written, by client, scope and name.
 func (b *Book) Records() ([]Record, error) {
+	f, err := b.read()
+	return f.Links, err
+}
+
+// read reads the file of links.
+func (b *Book) read() (f file, err error) {
 	data, err := b.files.ReadLinks()
 	if err != nil {
-		return nil, fmt.Errorf("read the links: %w", err)
+		return f, fmt.Errorf("read the links: %w", err)
 	}
 	if data == nil {
-		return nil, nil
+		return f, nil
 	}
-	var f file
 	if err := json.Unmarshal(data, &f); err != nil {
-		return nil, b.damaged(err)
+		return file{}, b.damaged(err)
 	}
 	for _, r := range f.Links {
 		if len(r.Path) == 0 || r.File == "" {
-			return nil, b.damaged(errors.New("a link has no place"))
+			return file{}, b.damaged(errors.New("a link has no place"))
 		}
 	}
 	slices.SortStableFunc(f.Links, func(x, y Record) int {
 		return slices.Compare([]string{x.Client, x.Scope, x.Name(), x.File}, []string{y.Client, y.Scope, y.Name(), y.File})
 	})
-	return f.Links, nil
+	return f, nil
 }
 
 func (b *Book) damaged(err error) error {
@@ -145,8 +151,18 @@ func (b *Book) damaged(err error) error {
 		"restore it from a backup, or move it away: what was linked then has to be removed from the clients' settings by hand")
 }
 
+// write replaces the links; what was removed stays written down.
 func (b *Book) write(all []Record) error {
-	data, err := json.MarshalIndent(file{all}, "", "  ")
+	f, err := b.read()
+	if err != nil {
+		return err
+	}
+	f.Links = all
+	return b.save(f)
+}
+
+func (b *Book) save(f file) error {
+	data, err := json.MarshalIndent(f, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -342,18 +358,29 @@ func (p *putting) keep(ctx context.Context, data []byte) error {
 			return nil
 		}
 	}
-	if data == nil {
+	f, err := p.read()
+	if err != nil {
+		return err
+	}
+	// An entry of somebody else's may have been removed from it before.
+	if p.rec.Original = f.originalOf(p.target.File); data == nil || p.rec.Original != "" {
 		return nil
 	}
-	sealed, err := p.sealer.Seal(ctx, data)
+	p.rec.Original, err = p.keepOriginal(ctx, p.target.File, data)
+	return err
+}
+
+// keepOriginal keeps a file as it is, and returns the name under which.
+func (b *Book) keepOriginal(ctx context.Context, path string, data []byte) (string, error) {
+	name := originalOf(path)
+	sealed, err := b.sealer.Seal(ctx, data)
+	if err == nil {
+		err = b.files.WriteOriginal(name, sealed)
+	}
 	if err != nil {
-		return fmt.Errorf("keep the original of %s: %w", p.target.File, err)
+		return "", fmt.Errorf("keep the original of %s: %w", path, err)
 	}
-	p.rec.Original = originalOf(p.target.File)
-	if err := p.files.WriteOriginal(p.rec.Original, sealed); err != nil {
-		return fmt.Errorf("keep the original of %s: %w", p.target.File, err)
-	}
-	return nil
+	return name, nil
 }
 
 func originalOf(path string) string {
