@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/berth-run/berth"
+	"github.com/berth-run/berth/internal/catalog"
 	"github.com/berth-run/berth/internal/home"
 	"github.com/berth-run/berth/internal/vault"
 	"github.com/berth-run/berth/supervisor"
@@ -37,6 +38,8 @@ type site struct {
 	*supervisor.Manager
 	home *home.Home
 	ui   *ui
+	// staged is a file that was fetched to be looked at; nil if there is none.
+	staged *catalog.Staged
 
 	mu     sync.Mutex // guards the fields below
 	warned map[string]bool

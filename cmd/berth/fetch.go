@@ -106,7 +106,7 @@ func (s *site) fetchOptions(server home.Server, scripts []string) catalog.Option
 	environ := os.Environ()
 	path := cmp.Or(server.Env["PATH"], server.Settings.Path, valueOf(environ, "PATH"))
 	return catalog.Options{
-		Environ: environ, Path: path, AllowScripts: scripts,
+		Environ: environ, Path: path, AllowScripts: scripts, Get: openURL, Staged: s.staged,
 		Look: func(name string) (string, error) {
 			return proc.LookPath(name, server.Settings.Cwd, []string{"PATH=" + path})
 		},
@@ -150,7 +150,7 @@ func runFrom(server *home.Server, c *catalog.Copy, r catalog.Request, typed []st
 	switch {
 	case c.Command == "node":
 		server.Runtime.Type = "node"
-	case r.Kind == catalog.PyPI && len(c.Args) > 0:
+	case r.Kind == catalog.PyPI && len(c.Args) > 0, r.Kind == catalog.MCPB && strings.HasPrefix(c.Command, "python"):
 		server.Runtime.Type = "python"
 	}
 	server.Runtime.Command, server.Settings.CommandPath = c.Command, c.CommandPath

@@ -31,6 +31,7 @@ type installOptions struct {
 	require      string
 	prefix       string
 	yes, ask     bool
+	file         fileOptions
 	noRun        bool
 	timeout      time.Duration
 }
@@ -72,9 +73,10 @@ server, 4 installed, but the policy does not let it run.`,
   berth install filesystem --as notes --set directory=/srv/notes --yes
   berth install npm:@scope/server@1.2.3
   berth install https://mcp.example.com/mcp --as docs`,
-		Args:              oneEntry,
+		Args:              entryWithArgs,
 		ValidArgsFunction: completeEntries,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			o.file.args = args[1:]
 			return a.install(cmd.Context(), args[0], o)
 		},
 	}
@@ -90,10 +92,12 @@ server, 4 installed, but the policy does not let it run.`,
 	f.StringVar(&o.require, "require", "", "enforce or prefer: refuse to start where that cannot be kept, or say so (`word`; default enforce)")
 	f.StringVar(&o.prefix, "prefix", "", "what its tools' names begin with among those of all servers (default its name; `word`)")
 	f.StringArrayVar(&o.scripts, "allow-scripts", nil, "`package` that may run its install scripts while it is fetched; may be repeated")
+	f.StringVar(&o.file.sum, "sha256", "", "the hash that the bundle or the program at a URL must have (`hex`)")
+	f.StringVar(&o.file.program, "program", "", "the `path`, in an archive, of the program that is run")
 	f.BoolVar(&o.noRun, "no-run", false, "do not run it now")
 	f.DurationVar(&o.timeout, "timeout", 90*time.Second, "how long its first run may take until it answers")
 	_ = cmd.RegisterFlagCompletionFunc("profile", completeProfileWords())
-	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions([]string{"npm", "pypi", "remote"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions([]string{"npm", "pypi", "remote", "mcpb"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("require", cobra.FixedCompletions([]string{string(berth.RequireEnforce), string(berth.RequirePrefer)}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -106,7 +110,8 @@ func (a *app) install(ctx context.Context, name string, o installOptions) error 
 	if err != nil {
 		return err
 	}
-	e, err := s.entry(ctx, name, o.kind)
+	defer s.unstage()
+	e, err := s.asked(ctx, name, o.kind, o.file)
 	if err != nil {
 		return err
 	}
@@ -121,6 +126,9 @@ func (a *app) install(ctx context.Context, name string, o installOptions) error 
 		return berth.WithHint(fmt.Errorf("%w: %s", berth.ErrExists, as), "--as SERVER installs it by another name; berth update "+as+" has it be of another version")
 	}
 	if err := haveRunner(e.Kind, valueOf(os.Environ(), "PATH")); err != nil {
+		return err
+	}
+	if err := s.haveRuntime(ctx, e); err != nil {
 		return err
 	}
 	asked, err := a.settings(e, o)
@@ -183,7 +191,11 @@ func (s *site) installation(name string, e listing.Entry, v answers, o installOp
 	if err != nil {
 		return nil, err
 	}
-	plan, err := e.Fill(v.values, v.kept, data)
+	at, err := s.placed(e)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := at.Fill(v.values, v.kept, data)
 	if err != nil {
 		return nil, missingSetting(err)
 	}
@@ -191,10 +203,13 @@ func (s *site) installation(name string, e listing.Entry, v answers, o installOp
 	if e.Kind == listing.Remote {
 		err = s.remoteOf(name, e, plan, x)
 	} else {
-		err = s.packaged(name, e, plan, x, o)
+		err = s.packaged(name, at, plan, x, o)
 	}
 	if err != nil {
 		return nil, err
+	}
+	if e.Downloaded() {
+		x.want = fileRequest(e, plan.Args)
 	}
 	server := &x.server
 	server.Info.DisplayName = cmp.Or(e.Title, name)
@@ -255,6 +270,9 @@ func (s *site) packaged(name string, e listing.Entry, plan *listing.Plan, x *add
 			value = ref.String()
 		}
 		server.Env[key] = value
+	}
+	if e.Downloaded() {
+		return nil // what is to be fetched is said by the entry, not by a command
 	}
 	want, why := toFetch(command, "")
 	if want == nil {
@@ -319,6 +337,9 @@ func (s *site) showPlan(e listing.Entry, x *addition) {
 		}
 	} else {
 		s.ui.say("  package  %s %s %s", e.Kind, e.Package, cmp.Or(e.Version, "(the newest)"))
+		if e.Signed != "" {
+			s.ui.say("  signed   %s", e.Signed)
+		}
 		if len(e.Hashes) > 0 {
 			s.ui.say("  hash     %s", strings.Join(e.Hashes, " or "))
 		} else {

@@ -14,6 +14,10 @@ import (
 // entries returns the ways in which a server can be had that a user named: by a name of
 // a catalogue, or by what it is; see listing.ParseReference.
 func (s *site) entries(ctx context.Context, name string) ([]listing.Entry, error) {
+	if fileKind(name) == listing.MCPB {
+		e, err := s.bundleAt(ctx, name)
+		return []listing.Entry{e}, err
+	}
 	r, direct, err := listing.ParseReference(name)
 	if err != nil {
 		return nil, misnamed(err)
@@ -73,6 +77,12 @@ func (s *site) entry(ctx context.Context, name, kind string) (listing.Entry, err
 	}
 	if err := e.Check(); err != nil {
 		return e, fmt.Errorf("what is said of %s cannot be used: %w", name, err)
+	}
+	if e.Kind == listing.MCPB && e.Program == "" {
+		if e, err = s.readBundle(ctx, e); err != nil {
+			return e, err
+		}
+		return e, usable(e, name)
 	}
 	return e, nil
 }

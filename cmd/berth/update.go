@@ -26,6 +26,8 @@ type updateOptions struct {
 	set, secrets, scripts []string
 	yes, check, noRun     bool
 	timeout               time.Duration
+	from                  string
+	file                  fileOptions
 }
 
 func newUpdate(a *app) *cobra.Command {
@@ -60,6 +62,9 @@ value, or nobody was there to say yes, 3 no such server.`,
 	f.StringArrayVar(&o.set, "set", nil, "`K=V`: a setting; may be repeated")
 	f.StringArrayVar(&o.secrets, "secret", nil, "`K`, K=env:VARIABLE or K=file:PATH: a setting that is a secret; may be repeated")
 	f.StringArrayVar(&o.scripts, "allow-scripts", nil, "`package` that may run its install scripts while it is fetched; may be repeated")
+	f.StringVar(&o.from, "from", "", "of a bundle or a program: the `URL` or path of the new one")
+	f.StringVar(&o.file.sum, "sha256", "", "and the hash that it must have (`hex`)")
+	f.StringVar(&o.file.program, "program", "", "the `path`, in an archive, of the program that is run")
 	f.BoolVar(&o.noRun, "no-run", false, "do not run it now")
 	f.DurationVar(&o.timeout, "timeout", 90*time.Second, "how long its first run may take until it answers")
 	return cmd
@@ -78,7 +83,13 @@ func declaration(server home.Server) (e listing.Entry, err error) {
 }
 
 // offered is what the catalogue that a server is from has now.
-func (s *site) offered(ctx context.Context, was listing.Entry) (listing.Entry, error) {
+func (s *site) offered(ctx context.Context, was listing.Entry, o updateOptions) (listing.Entry, error) {
+	if was.Downloaded() && was.From == listing.FromName {
+		return s.offeredFile(ctx, was, o.from, o.file)
+	}
+	if o.from != "" || o.file.given() {
+		return was, usagef("--from, --sha256 and --program are for what was installed from a file")
+	}
 	name := was.Name
 	if file, ok := strings.CutPrefix(was.From, listing.FromFile+":"); ok {
 		name = file
@@ -108,7 +119,8 @@ func (a *app) update(ctx context.Context, name string, o updateOptions) error {
 	if err != nil {
 		return err
 	}
-	now, err := s.offered(ctx, was)
+	defer s.unstage()
+	now, err := s.offered(ctx, was, o)
 	if err != nil {
 		return err
 	}
@@ -165,6 +177,7 @@ func nonEmpty(text string) []string {
 func same(a, b listing.Entry) bool {
 	// When it was run and what it listed is no part of it.
 	a.Ran, b.Ran, a.Tools, b.Tools = "", "", nil, nil
+	a.Signed, b.Signed = "", "" // that depends on the day
 	one, errA := json.Marshal(a)
 	two, errB := json.Marshal(b)
 	return errA == nil && errB == nil && string(one) == string(two)

@@ -18,8 +18,11 @@ import (
 
 // launch finds out how the program of the copy in dir is run.
 func launch(c *Copy, dir, program string, look func(string) (string, error)) error {
-	if c.Lock.Kind == PyPI {
+	switch c.Lock.Kind {
+	case PyPI:
 		return launchPython(c, dir, program)
+	case MCPB, Binary:
+		return launchFile(c, dir, program, look)
 	}
 	file, err := npmProgram(dir, c.Lock.Package, program)
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -29,6 +31,8 @@ type Lock struct {
 	Version string `json:"version"`
 	// Extras are those that were asked for, of PyPI.
 	Extras string `json:"extras,omitzero"`
+	// Program is what is run of a file that was downloaded, where that is not plain.
+	Program string `json:"program,omitzero"`
 	// For is what the choice of files depended on: "cpython-3.11-linux-x86_64".
 	For string `json:"for,omitzero"`
 	// Scripts are the packages whose own scripts were allowed to run.
@@ -67,7 +71,8 @@ func (l *Lock) Digest() string {
 		Scripts                       []string
 		Tree                          []Entry
 		Native                        string
-	}{l.Kind, l.Package, l.Version, l.Extras, l.For, l.Scripts, l.Tree, l.Native})
+		Program                       string `json:",omitzero"`
+	}{l.Kind, l.Package, l.Version, l.Extras, l.For, l.Scripts, l.Tree, l.Native, l.Program})
 	if err != nil {
 		panic(err) // it is made of strings
 	}
@@ -77,7 +82,11 @@ func (l *Lock) Digest() string {
 
 // ID is the name of its copy: what a person knows it by, and enough of the digest.
 func (l *Lock) ID() string {
-	name := unsafe.ReplaceAllString(strings.ToLower(string(l.Kind)+"-"+strings.TrimPrefix(l.Package, "@")+"-"+l.Version), "-")
+	of := strings.TrimPrefix(l.Package, "@")
+	if l.Kind.Downloaded() {
+		of = path.Base(filepath.ToSlash(of)) // and not where it is from
+	}
+	name := unsafe.ReplaceAllString(strings.ToLower(string(l.Kind)+"-"+of+"-"+l.Version), "-")
 	if len(name) > 100 {
 		name = name[:100]
 	}
@@ -106,7 +115,7 @@ func parseLock(id string, data []byte) (*Lock, error) {
 	if l.Format != 1 {
 		return nil, fmt.Errorf("%s: a lock of format %d, which this version of Berth does not know", id, l.Format)
 	}
-	if l.Kind != NPM && l.Kind != PyPI {
+	if !slices.Contains([]Kind{NPM, PyPI, MCPB, Binary}, l.Kind) {
 		return nil, fmt.Errorf("%w: %s: of kind %q", ErrLock, id, l.Kind)
 	}
 	if l.ID() != id {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -26,6 +27,10 @@ type Options struct {
 	// AllowScripts are packages that may run what they want to when they are
 	// installed.
 	AllowScripts []string
+	// Get opens what is at a URL, and says how many bytes it has if that is known.
+	Get func(ctx context.Context, url string) (io.ReadCloser, int64, error)
+	// Staged is the file that is to be unpacked, if it is there already.
+	Staged *Staged
 	// Say is told each step in a line, Show how far it is, again and again.
 	Say, Show func(text string)
 }
@@ -80,8 +85,11 @@ type work struct {
 }
 
 func (w *work) kind(k Kind) kind {
-	if k == PyPI {
+	switch k {
+	case PyPI:
 		return &pypi{work: w}
+	case MCPB, Binary:
+		return &file{work: w}
 	}
 	return &npm{work: w}
 }
@@ -98,7 +106,9 @@ func (s *Store) Fetch(ctx context.Context, r Request, o Options, use func(*Copy)
 	if err := k.prepare(ctx); err != nil {
 		return nil, err
 	}
-	o.say("resolving %s", r)
+	if !r.Kind.Downloaded() {
+		o.say("resolving %s", r)
+	}
 	l, err := k.resolve(ctx, r)
 	if err != nil {
 		return nil, explain(fmt.Errorf("resolve %s: %w", r, err))
@@ -189,7 +199,9 @@ func (s *Store) make(ctx context.Context, w *work, k kind, l *Lock) error {
 			n++
 		}
 	}
-	w.o.say("fetching %s %s: %d packages, each by its hash", l.Package, l.Version, n)
+	if !l.Kind.Downloaded() {
+		w.o.say("fetching %s %s: %d packages, each by its hash", l.Package, l.Version, n)
+	}
 	if err := k.install(ctx, l); err != nil {
 		return explain(fmt.Errorf("fetch %s %s: %w", l.Package, l.Version, err))
 	}
@@ -268,7 +280,7 @@ func (s *Store) Restore(ctx context.Context, server home.Server, o Options) (*Co
 	}
 	again := *l
 	again.At = time.Now().UTC().Truncate(time.Second)
-	return s.provide(ctx, w, k, &again, "", nil)
+	return s.provide(ctx, w, k, &again, again.Program, nil)
 }
 
 // all is the lock under which copies come, go and begin to be used.

@@ -23,6 +23,10 @@ const (
 	OCI    Kind = "oci" // an image of a container
 	Go     Kind = "go"  // a program of a Go module
 	Remote Kind = "remote"
+	// MCPB is a bundle, and Binary a program, or an archive with one, that somebody offers
+	// for download.
+	MCPB   Kind = "mcpb"
+	Binary Kind = "binary"
 )
 
 // Where an entry is from.
@@ -54,7 +58,8 @@ type Entry struct {
 	Kind Kind `toml:"kind" json:"kind"`
 	// Package is its name in its registry, Program the one of its programs that is
 	// run, "" for the only one. Hashes are those that the package's own file may
-	// have, as its registry writes them.
+	// have, as its registry writes them. Of what is downloaded, Package is the URL, or
+	// the path, and Program what is run, in which ${__dirname} is where it is unpacked.
 	Package string   `toml:"package" json:"package,omitzero"`
 	Program string   `toml:"program" json:"program,omitzero"`
 	Hashes  []string `toml:"hashes" json:"hashes,omitempty"`
@@ -74,6 +79,11 @@ type Entry struct {
 	Allow       []string  `toml:"allow" json:"allow,omitempty"`
 	Directories string    `toml:"directories" json:"directories,omitzero"`
 	Settings    []Setting `toml:"setting" json:"settings,omitempty"`
+
+	// Runtimes are the versions of node and python that a bundle says it needs, and Signed
+	// is what is known of its signature.
+	Runtimes map[string]string `toml:"-" json:"runtimes,omitempty"`
+	Signed   string            `toml:"-" json:"signed,omitzero"`
 
 	// Ran says when it was run from this version, and Tools what it listed; of one
 	// that was not run nothing is known.
@@ -100,6 +110,9 @@ type Setting struct {
 	Arg []string `toml:"arg" json:"arg,omitempty"`
 	// Access is what the server does with the file or directory: "read", "write" or "".
 	Access string `toml:"access" json:"access,omitzero"`
+	// Min and Max bound a number.
+	Min *float64 `toml:"-" json:"min,omitempty"`
+	Max *float64 `toml:"-" json:"max,omitempty"`
 }
 
 // Setting returns a setting by its key, or by the variable that has it.
@@ -152,6 +165,10 @@ func (e *Entry) Check() error {
 	case Remote:
 		if e.URL == "" {
 			bad("it has no URL")
+		}
+	case MCPB, Binary:
+		if err := e.checkFile(); err != nil {
+			errs = append(errs, err)
 		}
 	default:
 		bad("it is of kind %.40q, which is not one that Berth installs", e.Kind)
@@ -261,6 +278,8 @@ func (e *Entry) Command() []string {
 		return []string{"docker", "run", "-i", "--rm", e.Image()}
 	case Go:
 		return []string{"go", "run", e.Package + "@" + cmp.Or(e.Version, "latest")}
+	case MCPB, Binary:
+		return nonEmpty(e.Program)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -58,8 +59,14 @@ func (s Setting) Read(text, cwd string) (string, error) {
 	}
 	switch s.Type {
 	case "number":
-		if _, err := strconv.ParseFloat(text, 64); err != nil {
+		n, err := strconv.ParseFloat(text, 64)
+		switch {
+		case err != nil || math.IsNaN(n) || math.IsInf(n, 0):
 			return "", no("a number")
+		case s.Min != nil && n < *s.Min:
+			return "", no(fmt.Sprintf("%v or more", *s.Min))
+		case s.Max != nil && n > *s.Max:
+			return "", no(fmt.Sprintf("%v or less", *s.Max))
 		}
 	case "boolean":
 		switch strings.ToLower(text) {
@@ -113,6 +120,9 @@ func (e *Entry) Fill(values Values, kept map[string]bool, data string) (*Plan, e
 		have := values[s.Key]
 		if len(have) == 0 && s.Default != "" {
 			have = []string{strings.ReplaceAll(s.Default, "{data}", data)}
+			if s.Repeated {
+				have = strings.Split(have[0], "\n")
+			}
 		}
 		switch {
 		case len(have) == 0 && s.Required && !kept[s.Key]:

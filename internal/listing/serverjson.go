@@ -145,6 +145,8 @@ func (e Entry) ofPackage(p jsonPkg) Entry {
 	switch {
 	case e.Kind == OCI:
 		e.image(p)
+	case e.Kind == MCPB:
+		e.Unusable = p.unusableFile()
 	case e.Kind != NPM && e.Kind != PyPI:
 		e.Unusable = fmt.Sprintf("packages of kind %.40q are not installed by this version of Berth", p.Type)
 	case e.Transport != "":
