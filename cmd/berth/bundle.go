@@ -86,8 +86,8 @@ func (s *site) fileEntry(ctx context.Context, name string, o fileOptions) (listi
 	if o.sum != "" && !listing.IsSHA256(sum) {
 		return listing.Entry{}, usagef("--sha256: %.80q is no SHA-256", o.sum).hint("it has 64 digits, as sha256sum prints them")
 	}
-	from := name
-	if strings.HasPrefix(name, "https://") || strings.HasPrefix(name, "http://") {
+	from, away := name, isURL(name)
+	if away {
 		if _, err := guard.CheckURL(name); err != nil {
 			return listing.Entry{}, usagef("%v", err)
 		}
@@ -96,12 +96,12 @@ func (s *site) fileEntry(ctx context.Context, name string, o fileOptions) (listi
 	}
 	e := listing.Entry{Kind: fileKind(name), Package: from, From: listing.FromName}
 	if e.Kind == "" {
-		if from != name {
+		if !away {
 			return e, usagef("%s is neither a URL nor a bundle nor an archive", name).hint("berth add runs a program that is on this machine")
 		}
 		e.Kind = listing.Binary
 	}
-	if from == name && sum == "" {
+	if away && sum == "" {
 		hint := "whoever offers the file says which it is, often beside it"
 		if e.Kind == listing.MCPB {
 			hint += "; berth info " + name + " shows that of what is there now"
@@ -167,6 +167,10 @@ func (s *site) readBundle(ctx context.Context, e listing.Entry) (listing.Entry, 
 	return said, nil
 }
 
+func isURL(name string) bool {
+	return strings.HasPrefix(name, "https://") || strings.HasPrefix(name, "http://")
+}
+
 func orText(a, b string) string {
 	if a != "" {
 		return a
@@ -201,7 +205,7 @@ func manifestOf(in *os.File, size int64) (listing.Entry, error) {
 func signedLine(s *bundle.Signature) string {
 	switch {
 	case s == nil:
-		return "no"
+		return "by nobody"
 	case s.Trusted:
 		return fmt.Sprintf("by %s, for whom %s vouches (certificate %s)", listing.Shown(s.Signer, 120), listing.Shown(s.Issuer, 120), s.Fingerprint)
 	}
@@ -298,7 +302,7 @@ func (s *site) offeredFile(ctx context.Context, was listing.Entry, from string, 
 
 // bundleAt is the bundle that berth info shows: one on this machine is read where it is.
 func (s *site) bundleAt(ctx context.Context, name string) (listing.Entry, error) {
-	if strings.HasPrefix(name, "https://") || strings.HasPrefix(name, "http://") {
+	if isURL(name) {
 		if _, err := guard.CheckURL(name); err != nil {
 			return listing.Entry{}, usagef("%v", err)
 		}

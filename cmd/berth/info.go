@@ -33,7 +33,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 there is no such server.`,
 		Args:              oneEntry,
 		ValidArgsFunction: completeEntries,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := a.open(true)
+			// What is looked at in a bundle of a URL is kept in the home meanwhile.
+			s, err := a.open(!isURL(args[0]) || fileKind(args[0]) == "")
 			if err != nil {
 				return err
 			}
@@ -157,6 +158,7 @@ func (v infoView) print(u *ui) error {
 		for _, h := range v.Hashes {
 			row("hash", h)
 		}
+		row("signed", v.Signed)
 		row("runs", shellLine(v.Runs))
 		row("transport", cmp.Or(v.Transport, "stdio"))
 		for _, key := range slices.Sorted(maps.Keys(v.Env)) {

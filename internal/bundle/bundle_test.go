@@ -216,10 +216,10 @@ func TestBombs(t *testing.T) {
 		random[i] = byte(i*i>>3 ^ i>>5 ^ i*7919>>4)
 	}
 	for what, data := range map[string][]byte{
-		"one file":             zipOf(t, part{name: "a", text: zeros(1<<16 + 1)}),
-		"by ratio":             zipOf(t, part{name: "a", text: zeros(1 << 16)}, part{name: "b", text: zeros(1 << 16)}),
-		"in all":               zipOf(t, part{name: "r", text: string(random)}, part{name: "a", text: zeros(1 << 16)}, part{name: "b", text: zeros(1 << 16)}, part{name: "c", text: zeros(1 << 16)}, part{name: "d", text: zeros(1 << 16)}),
-		"many":                 zipOf(t, many...),
+		"one file": zipOf(t, part{name: "a", text: zeros(1<<16 + 1)}),
+		"by ratio": zipOf(t, part{name: "a", text: zeros(1 << 16)}, part{name: "b", text: zeros(1 << 16)}),
+		"in all":   zipOf(t, part{name: "r", text: string(random)}, part{name: "a", text: zeros(1 << 16)}, part{name: "b", text: zeros(1 << 16)}, part{name: "c", text: zeros(1 << 16)}, part{name: "d", text: zeros(1 << 16)}),
+		"many":     zipOf(t, many...),
 	} {
 		dir, _ := within(t)
 		if err := unzip(data, dir, small); !errors.Is(err, ErrUnsafe) {
