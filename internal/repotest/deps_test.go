@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/berth-run/berth/internal/released"
 )
 
 var update = flag.Bool("update", false, "rewrite deps.txt")
@@ -106,4 +110,39 @@ func TestShimIsInitialisedEarly(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestInitialisedBeforeTheShim: what is initialised before a shim is in each shim, 20
+// of which may have a mebibyte each. Of other people's modules these are, and no other
+// may come to be without its cost being measured (BenchmarkMemory).
+func TestInitialisedBeforeTheShim(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the list is Linux's")
+	}
+	cmd := exec.Command(released.Build(t), "version")
+	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	known := []string{
+		"filippo.io/age/internal/", "filippo.io/hpke", "github.com/berth-run/berth/", "github.com/fsnotify/", "github.com/pelletier/go-toml/",
+		"github.com/tailscale/hujson", "go.opentelemetry.io/", "golang.org/x/crypto/", "golang.org/x/sys/",
+	}
+	const shim = "github.com/berth-run/berth/internal/shim"
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0] != "init" {
+			continue
+		}
+		name := words[1]
+		if name == shim {
+			return
+		}
+		foreign, _, _ := strings.Cut(name, "/")
+		if strings.Contains(foreign, ".") && !slices.ContainsFunc(known, func(p string) bool { return strings.HasPrefix(name, p) }) {
+			t.Errorf("%s is initialised before the shim, in each shim: %s", name, line)
+		}
+	}
+	t.Errorf("%s was not initialised:\n%s", shim, out)
 }

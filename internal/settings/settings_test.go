@@ -226,7 +226,7 @@ func TestRefused(t *testing.T) {
 		{settings.TOML, "a = 1\nb = = 2\n", "m/berth", "line 2, column 5: "},
 		{settings.TOML, "m = 1\n", "m/berth", "m is not a table"},
 		{settings.TOML, "m = {}\n", "m/berth by name", "m is not a list"},
-		{settings.YAML, "a: 1\n b: 2\n", "m/berth", "line 1, column 4: "},
+		{settings.YAML, "a: 1\n b: 2\n", "m/berth", "line 2, column 3: "},
 		{settings.YAML, "a: 1\n---\nb: 1\n", "m/berth", "it has more than one document"},
 		{settings.YAML, "- a\n", "m/berth", "line 1, column 1: it is not a table of keys"},
 		{settings.YAML, "m: null\n", "m/berth", "line 1, column 4: m is null"},

@@ -4,20 +4,18 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
+	"go.yaml.in/yaml/v4"
 )
 
 // yamlDoc is a document in YAML. An entry is put in front of the others, with the
 // indentation that they have.
 type yamlDoc struct {
 	body  []byte
-	text  []byte    // the body as the library reads it right: its lines end with LF
 	root  *yamlNode // nil if nothing is in it
 	lines []int     // where each begins
 }
@@ -25,11 +23,12 @@ type yamlDoc struct {
 // yamlNode is a value of a document, or a key. Comments are not in it.
 type yamlNode struct {
 	kind         kind
-	text         string      // of a scalar, as it is written; with a type, to compare it
+	text         string      // of a scalar, what it says; with a type, to compare it
 	name         string      // of a scalar that is a string, what it says
-	tag          string      // "!!map"
+	tag          string      // "!!map", where it is written
 	anchor       string      // "&a", or "*a" of an alias
 	flow         bool        // it is written in braces or brackets
+	said         bool        // it is written, and not just left out
 	line, column int         // from 1; of a table or list in block style, its first key's or dash's
 	content      []*yamlNode // of a table keys and values in turn
 }
@@ -38,46 +37,55 @@ func parseYAML(body []byte) (d *yamlDoc, err error) {
 	if at := yamlTooDeep(body); at >= 0 {
 		return nil, faultAt(body, at, "it is nested too deeply")
 	}
-	// The library is known to panic for some documents that are none.
+	// No document is known to make the library panic. If one does, it is not edited.
 	defer func() {
 		if recover() != nil {
 			d, err = nil, &Fault{1, 1, "it is not YAML"}
 		}
 	}()
-	d = &yamlDoc{body: body, lines: yamlLines(body), text: bytes.ReplaceAll(body, []byte("\r\n"), []byte("\n"))}
-	file, err := parser.ParseBytes(d.text, 0)
+	d = &yamlDoc{body: body, lines: yamlLines(body)}
+	loader, err := yaml.NewLoader(bytes.NewReader(body))
 	if err != nil {
-		return nil, yamlFault(err)
+		return nil, err
 	}
-	for _, doc := range file.Docs {
-		if doc.Body == nil {
+	for {
+		var doc yaml.Node
+		if err := loader.Load(&doc); errors.Is(err, io.EOF) {
+			return d, nil
+		} else if err != nil {
+			return nil, yamlFault(err)
+		}
+		if doc.Kind != yaml.DocumentNode || len(doc.Content) == 0 {
 			continue
 		}
-		n := yamlNodeOf(doc.Body)
+		n := yamlNodeOf(doc.Content[0])
 		switch {
+		case n.kind == null && !n.said:
 		case d.root != nil:
 			return nil, &Fault{n.line, n.column, "it has more than one document"}
-		case n.kind == null && !d.says(n):
 		case n.kind != table:
 			return nil, &Fault{n.line, n.column, "it is not a table of keys"}
 		default:
 			d.root = n
 		}
 	}
-	return d, nil
 }
 
 // yamlFault is an error of the library with its place.
 func yamlFault(err error) *Fault {
-	var at *yaml.SyntaxError
-	if errors.As(err, &at) && at.Token != nil && at.Token.Position != nil {
-		return &Fault{max(at.Token.Position.Line, 1), max(at.Token.Position.Column, 1), at.Message}
+	var at *yaml.LoadError
+	if !errors.As(err, &at) {
+		return &Fault{1, 1, "it is not YAML"}
 	}
-	return &Fault{1, 1, "it is not YAML"} // its text may quote the file
+	what := at.Message
+	if at.Stage == yaml.ResolverStage || at.Stage == yaml.ConstructorStage {
+		what = "it is not what its tag says" // the library's text may quote a value
+	}
+	return &Fault{max(at.Mark.Line, 1), max(at.Mark.Column, 1), what}
 }
 
-// yamlTooDeep is where a document is nested so deeply that the library, which
-// recurses, could not read it, or -1. It errs on the safe side.
+// yamlTooDeep is where a document is nested so deeply that what reads it, and
+// recurses, could not, or -1. It errs on the safe side.
 func yamlTooDeep(body []byte) int {
 	depth, marks := 0, 0
 	for i, c := range body {
@@ -98,58 +106,55 @@ func yamlTooDeep(body []byte) int {
 	return -1
 }
 
-// yamlLines is where the lines begin.
+// yamlLines is where the lines begin, as the library counts them: with the line
+// separators of YAML 1.1.
 func yamlLines(body []byte) []int {
 	lines := []int{0}
-	for i, c := range body {
-		if c == '\n' || c == '\r' && (i+1 == len(body) || body[i+1] != '\n') {
-			lines = append(lines, i+1)
+	for i, r := range string(body) {
+		switch r {
+		case '\r':
+			if i+1 < len(body) && body[i+1] == '\n' {
+				continue
+			}
+			fallthrough
+		case '\n', '\u0085', '\u2028', '\u2029':
+			lines = append(lines, i+utf8.RuneLen(r))
 		}
 	}
 	return lines
 }
 
 // yamlNodeOf makes a node of the library's.
-func yamlNodeOf(n ast.Node) *yamlNode {
-	out := &yamlNode{line: 1, column: 1}
-	if t := n.GetToken(); t != nil && t.Position != nil {
-		out.line, out.column = t.Position.Line, t.Position.Column
+func yamlNodeOf(n *yaml.Node) *yamlNode {
+	out := &yamlNode{line: max(n.Line, 1), column: max(n.Column, 1), flow: n.Style&yaml.FlowStyle != 0}
+	if n.Anchor != "" {
+		out.anchor = "&" + n.Anchor
 	}
-	switch n := n.(type) {
-	case *ast.AnchorNode:
-		in := yamlNodeOf(n.Value)
-		in.anchor = n.Name.String()
-		return in
-	case *ast.TagNode:
-		in := yamlNodeOf(n.Value)
-		in.tag = n.Start.Value
-		return in
-	case *ast.AliasNode:
-		out.anchor, out.text = n.String(), n.String()
-	case *ast.MappingNode:
-		out.kind, out.flow = table, n.IsFlowStyle
-		for _, m := range n.Values {
-			out.content = append(out.content, yamlNodeOf(m.Key), yamlNodeOf(m.Value))
-		}
-	case *ast.MappingValueNode:
-		out.kind = table
-		out.content = append(out.content, yamlNodeOf(n.Key), yamlNodeOf(n.Value))
-	case *ast.MappingKeyNode:
-		return yamlNodeOf(n.Value)
-	case *ast.SequenceNode:
-		out.kind, out.flow = list, n.IsFlowStyle
-		for _, v := range n.Values {
-			out.content = append(out.content, yamlNodeOf(v))
-		}
-	case *ast.NullNode:
-		out.kind = null
-	case *ast.StringNode:
-		out.text, out.name = textOf(n.Value), n.Value
-	case *ast.LiteralNode:
-		out.text = textOf(n.Value.Value)
-	default:
-		out.text = n.Type().String() + " " + n.GetToken().Value
+	if n.Style&yaml.TaggedStyle != 0 {
+		out.tag = n.Tag
 	}
+	switch n.Kind {
+	case yaml.AliasNode:
+		out.anchor = "*" + n.Value
+		out.text = out.anchor
+	case yaml.MappingNode, yaml.SequenceNode:
+		if out.kind = list; n.Kind == yaml.MappingNode {
+			out.kind = table
+		}
+		for _, c := range n.Content {
+			out.content = append(out.content, yamlNodeOf(c))
+		}
+	case yaml.ScalarNode:
+		switch n.ShortTag() {
+		case "!!null":
+			out.kind, out.said = null, n.Value != ""
+		case "!!str":
+			out.text, out.name = textOf(n.Value), n.Value
+		default:
+			out.text = n.ShortTag() + " " + n.Value
+		}
+	}
+	// Its position is that of its tag or anchor, if it has one.
 	if out.kind == table && !out.flow && len(out.content) > 0 {
 		out.line, out.column = out.content[0].line, out.content[0].column
 	}
@@ -167,12 +172,6 @@ func (d *yamlDoc) offset(n *yamlNode) int {
 		at += size
 	}
 	return at
-}
-
-// says says whether a value that is null is written, and not just left out.
-func (d *yamlDoc) says(n *yamlNode) bool {
-	rest := bytes.ToLower(d.body[d.offset(n):min(d.offset(n)+4, len(d.body))])
-	return bytes.HasPrefix(rest, []byte("~")) || bytes.HasPrefix(rest, []byte("null"))
 }
 
 func (d *yamlDoc) fault(n *yamlNode, format string, args ...any) *Fault {
@@ -276,7 +275,7 @@ func (d *yamlDoc) value(p Place) (any, error) {
 		return nil, ErrMissing
 	}
 	var all any
-	if err := yaml.Unmarshal(d.text, &all); err != nil {
+	if err := yaml.Load(d.body, &all); err != nil {
 		return nil, yamlFault(err)
 	}
 	for _, step := range found {
@@ -346,7 +345,7 @@ func (d *yamlDoc) insert(p Place, e Entry) (at int, text string, made int, err e
 	}
 	w := yamlWriter{eol: eol, id: p.ID}
 	if in.kind == null {
-		if d.says(in) {
+		if in.said {
 			return 0, "", 0, d.fault(in, "%s is null", strings.Join(p.Path[:len(found)], "."))
 		}
 		w.path(rest, e, indentOf(d.body, d.offset(step.key))+"  ")

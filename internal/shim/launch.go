@@ -132,10 +132,11 @@ func converse(ctx context.Context, conn connection, timeout time.Duration, b boo
 // A shim has next to nothing to do: one processor and a small heap are enough.
 // The runtime must know so before it starts, for by the time that any code of
 // ours runs it has made threads, stacks and caches for each processor, a
-// seventh of a shim's memory.
+// seventh of a shim's memory. And each thread would have two buffers for the stacks
+// of a profile that nobody takes (profstackdepth, package runtime): 14 KiB.
 func shimEnviron(environ []string) []string {
 	own := ownVariables()
-	env := []string{"GOMAXPROCS=1", "GOGC=25"}
+	env := []string{"GOMAXPROCS=1", "GOGC=25", "GODEBUG=profstackdepth=0"}
 	for _, kv := range environ {
 		key, _, _ := strings.Cut(kv, "=")
 		if slices.Contains(own, key) {

@@ -38,18 +38,36 @@ func acceptFrom(listening int) (int, error) {
 }
 
 // closeInherited closes the descriptors from first on, but for the runtime's
-// own.
+// own. It reads the directory itself: package os would keep a buffer of 8 KiB for
+// the next, which does not come.
 func closeInherited(first int) error {
-	entries, err := os.ReadDir("/proc/self/fd")
+	dir, err := unix.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("list the open descriptors: %w", err)
 	}
-	for _, e := range entries {
-		fd, err := strconv.Atoi(e.Name())
-		if err != nil || fd < first {
+	defer unix.Close(dir)
+	var fds []int
+	var buf [1024]byte
+	for {
+		n, err := unix.Getdents(dir, buf[:])
+		if err == unix.EINTR {
 			continue
 		}
-		target, err := os.Readlink("/proc/self/fd/" + e.Name())
+		if err != nil {
+			return fmt.Errorf("list the open descriptors: %w", err)
+		}
+		if n <= 0 {
+			break
+		}
+		_, _, names := unix.ParseDirent(buf[:n], -1, nil)
+		for _, name := range names {
+			if fd, err := strconv.Atoi(name); err == nil && fd >= first && fd != dir {
+				fds = append(fds, fd)
+			}
+		}
+	}
+	for _, fd := range fds {
+		target, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 		if err != nil || strings.HasPrefix(target, "anon_inode:[event") {
 			continue // gone already, or the runtime's poller
 		}
