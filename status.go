@@ -299,6 +299,10 @@ const (
 	ActionUnlink = "unlink"
 	// ActionImport: an entry whose server was taken over went out of a client's settings.
 	ActionImport = "import"
+	// ActionServiceInstall and ActionServiceUninstall: what starts programs at login was
+	// told to start Berth, or no longer to.
+	ActionServiceInstall   = "service-install"
+	ActionServiceUninstall = "service-uninstall"
 	// ActionRenew: a fresh incarnation was started because the handshake of the
 	// one before belonged to another client. Not a restart of a failed server.
 	ActionRenew = "renew"

@@ -137,7 +137,7 @@ func TestRecordJSON(t *testing.T) {
 	}
 	actions := []string{
 		ActionStart, ActionStop, ActionRestart, ActionExit, ActionAutoRestart, ActionPolicyDenied, ActionProxyStart, ActionProxyEnd,
-		ActionProxyError, ActionToolCall, ActionToolCallDenied, ActionResourceRenamed, ActionConfig, ActionAdd, ActionRemove, ActionLogin, ActionLogout, ActionLink, ActionUnlink, ActionImport, ActionRenew, ActionHung, ActionUpgrade, ActionTokenCreate, ActionTokenRevoke, ActionAuditRepaired, ActionAuditGap,
+		ActionProxyError, ActionToolCall, ActionToolCallDenied, ActionResourceRenamed, ActionConfig, ActionAdd, ActionRemove, ActionLogin, ActionLogout, ActionLink, ActionUnlink, ActionImport, ActionServiceInstall, ActionServiceUninstall, ActionRenew, ActionHung, ActionUpgrade, ActionTokenCreate, ActionTokenRevoke, ActionAuditRepaired, ActionAuditGap,
 	}
 	slices.Sort(actions)
 	if all := len(actions); len(slices.Compact(actions)) != all {

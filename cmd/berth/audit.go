@@ -115,7 +115,7 @@ func auditActions() []string {
 		berth.ActionStart, berth.ActionStop, berth.ActionRestart, berth.ActionExit, berth.ActionAutoRestart,
 		berth.ActionPolicyDenied, berth.ActionAdd, berth.ActionRemove, berth.ActionConfig, berth.ActionPermissions, berth.ActionPolicy, berth.ActionLogin, berth.ActionLogout, berth.ActionLink, berth.ActionUnlink, berth.ActionToolCall, berth.ActionToolCallDenied, berth.ActionResourceRenamed,
 		berth.ActionProxyStart, berth.ActionProxyEnd, berth.ActionProxyError, berth.ActionRenew, berth.ActionHung, berth.ActionUpgrade,
-		berth.ActionTokenCreate, berth.ActionTokenRevoke, berth.ActionCallerRefused, berth.ActionAuditRepaired, berth.ActionAuditGap,
+		berth.ActionServiceInstall, berth.ActionServiceUninstall, berth.ActionTokenCreate, berth.ActionTokenRevoke, berth.ActionCallerRefused, berth.ActionAuditRepaired, berth.ActionAuditGap,
 	}
 }
 

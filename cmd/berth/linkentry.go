@@ -109,14 +109,27 @@ func (m *maker) entry(c clients.Client, name, server, token string, undo func())
 }
 
 func (m *maker) url(server string) string {
-	base := strings.TrimRight(m.o.url, "/")
-	if base == "" {
-		base = "http://" + defaultListen
-	}
+	base := m.base()
 	if server != "" {
 		return base + "/servers/" + server + "/mcp"
 	}
 	return base + "/mcp"
+}
+
+// base is where the gateway is: where one was said, where its service listens, or where
+// it listens without being told.
+func (m *maker) base() string {
+	if m.o.url != "" {
+		return strings.TrimRight(m.o.url, "/")
+	}
+	service, _, err := m.site.home.ReadService()
+	switch {
+	case err != nil || service.Listen == "":
+		return "http://" + defaultListen
+	case service.TLS:
+		return "https://" + service.Listen
+	}
+	return "http://" + service.Listen
 }
 
 // token is the token that stands in the client's file; "" if none has to.

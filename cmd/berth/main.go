@@ -72,6 +72,7 @@ Files, all in $BERTH_HOME, else ~/.berth:
   policy.toml         which servers may not start, and what none may do
   berth.toml          settings of this home
   credentials/        secrets and tokens of servers, encrypted
+  service.json        what has the system start Berth (berth service)
   links.json          what was written into clients' settings; originals/ has
                       these as they were, encrypted
 
@@ -142,7 +143,7 @@ func newRoot(a *app) *cobra.Command {
 		}
 	}
 	add(groupServers, newSearch(a), newInfo(a), newInstall(a), newUpdate(a), newRollback(a), newAdd(a), newImport(a), newFetch(a), newRemove(a), newAuth(a), newSecret(a), newEnable(a), newDisable(a), newConfig(a), newPermissions(a),
-		newStart(a), newStop(a), newRestart(a), newUp(a))
+		newStart(a), newStop(a), newRestart(a), newUp(a), newService(a))
 	add(groupLook, newStatus(a), newTop(a), newLogs(a), newAudit(a))
 	add(groupUse, newTools(a), newCall(a), newApprove(a), newProxy(a), newProfile(a), newClientRules(a), newLink(a), newUnlink(a))
 	add(groupBerth, newPolicy(a), newToken(a), newDoctor(a), newVersion(a), newCompletion(a), newHelp())

@@ -35,6 +35,8 @@ type door struct {
 	// replace has it take the place of a gateway that its user started, and same at
 	// the address and with the rules of that one.
 	replace, same bool
+	// given is a socket that listens already, at listen; nil: there is none.
+	given *os.File
 }
 
 // defaultListen is where clients expect Berth.
@@ -263,6 +265,14 @@ func (o *opened) listen(s *site, d door) error {
 }
 
 func (o *opened) listenTCP(s *site, d door) error {
+	if d.given != nil {
+		l, err := net.FileListener(d.given) // of a copy
+		if err != nil {
+			return fmt.Errorf("use the socket that systemd has opened: %w", err)
+		}
+		o.addTCP(s, l, d)
+		return nil
+	}
 	tcp, err := net.Listen("tcp", d.listen)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		err := fmt.Errorf("%s is taken%s", d.listen, holderOf(d.listen))

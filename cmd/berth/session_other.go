@@ -18,6 +18,9 @@ func session() []finding {
 	return []finding{{What: "logout", State: berth.Partial, How: "servers are in sessions of their own", Gap: "not tried on this system"}}
 }
 
+// lingers is about systemd.
+func lingers() bool { return false }
+
 // userNamespaces are Linux's.
 func userNamespaces() finding {
 	return finding{What: "user namespaces", State: berth.None, Gap: "this system has none"}

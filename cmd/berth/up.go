@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/berth-run/berth"
+	"github.com/berth-run/berth/internal/autostart"
 	"github.com/berth-run/berth/internal/home"
 	"github.com/berth-run/berth/internal/proc"
 	"github.com/berth-run/berth/supervisor"
@@ -44,6 +45,10 @@ are read again when they change, or by --tls, for which the home has a CA of its
 clients are given its certificate, tls/ca.pem.
 Web pages are kept out by their Origin; --allow-origin and --allow-host let one in.
 
+A socket that systemd has opened for it (systemd.socket(5), one, of TCP, with
+FileDescriptorName=` + autostart.Socket + `) is served in the place of an own one; --listen, if it
+is said, has to be its address. ` + "`berth service install`" + ` writes such units.
+
 Ctrl-C leaves the servers up; with --stop-on-exit it ends them. One berth up
 watches a home at a time. --replace takes the place of one that runs, for a new
 version of Berth for one: at its address and with its rules, unless flags say
@@ -63,6 +68,16 @@ Exit codes: 0 ended by Ctrl-C, 1 failed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if demo {
 				return a.demo(cmd.Context())
+			}
+			given, err := takeSocket()
+			if err != nil {
+				return err
+			}
+			if given != nil {
+				defer given.Close()
+				if err := d.takes(given); err != nil {
+					return err
+				}
 			}
 			if replace {
 				d.replace, d.same = true, d.listen == "" && !d.noAuth && !d.tls && d.tlsCert+d.tlsKey == "" && len(d.origins)+len(d.hosts) == 0
