@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -17,7 +16,6 @@ import (
 	"github.com/berth-run/berth"
 	"github.com/berth-run/berth/internal/home"
 	"github.com/berth-run/berth/internal/keyring"
-	"github.com/berth-run/berth/internal/link"
 	"github.com/berth-run/berth/internal/proc"
 	"github.com/berth-run/berth/internal/sandbox"
 	"github.com/berth-run/berth/internal/vault"
@@ -33,24 +31,30 @@ type finding struct {
 }
 
 func newDoctor(a *app) *cobra.Command {
-	var asJSON bool
+	var asJSON, noRun bool
 	cmd := &cobra.Command{
-		Use:   "doctor [--json]",
+		Use:   "doctor [--no-run] [--json]",
 		Short: "Say what this system can and cannot guarantee",
 		Long: `Try what Berth relies on, and say what this system can guarantee and what it
 cannot: what holds a server's process tree together, memory limits, the home and
-the room on its disk, user namespaces, what a server can be kept from, the policies, the links in
-clients' settings, and what happens at logout or when a service that started Berth is stopped. It tries by doing: small
-processes are started and ended. The home is not changed, nor made.
+the room on its disk, user namespaces, what a server can be kept from, the policies, the
+links in clients' settings, and what happens at logout or when a service that started
+Berth is stopped. It tries by doing: small processes are started and ended. The home is
+not changed, nor made.
+
+Each link is tried from end to end: what the client's file says is run, with the little
+environment that clients hand on, or its address is asked, and has to list its tools
+within a minute. That is a client like any other: it is on record, and may start servers.
+An entry that somebody has edited is not run. --no-run only looks at the files.
 
 Each line is "enforced", "partial" or "none", by what, and what is missing.
 
 Exit codes: 0 Berth can work here, 1 it cannot.`,
-		Example:           "  berth doctor\n  berth doctor --json",
+		Example:           "  berth doctor\n  berth doctor --no-run --json",
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(*cobra.Command, []string) error {
-			findings, ok := a.examine()
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			findings, ok := a.examine(cmd.Context(), !noRun)
 			if asJSON {
 				if err := a.ui.json(findings); err != nil {
 					return err
@@ -70,12 +74,13 @@ Exit codes: 0 Berth can work here, 1 it cannot.`,
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&noRun, "no-run", false, "do not run what links lead to")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
 	return cmd
 }
 
 // examine tries everything; ok is false if servers cannot be kept here at all.
-func (a *app) examine() (findings []finding, ok bool) {
+func (a *app) examine(ctx context.Context, run bool) (findings []finding, ok bool) {
 	findings, ok = a.examineHome()
 	works := 0
 	for _, r := range proc.Probe() {
@@ -97,7 +102,7 @@ func (a *app) examine() (findings []finding, ok bool) {
 	findings = append(findings, remoteGuard())
 	findings = append(findings, confinements(sandbox.Probe(home.OwnProgram()))...)
 	findings = append(findings, a.examinePolicies())
-	findings = append(findings, a.examineLinks()...)
+	findings = append(findings, a.examineLinks(ctx, run)...)
 	if runtime.GOOS != "linux" {
 		findings = append(findings, finding{
 			What: "this system", State: berth.Partial, How: runtime.GOOS,
@@ -140,35 +145,6 @@ func (a *app) examineSecrets() []finding {
 		f.Gap += "; " + old + ": if Berth 0.1 wrote it, treat what is in it as known to others (see berth secret list)"
 	}
 	return []finding{f}
-}
-
-// examineLinks looks whether clients' settings still have what was linked.
-func (a *app) examineLinks() (findings []finding) {
-	s, err := a.open(true)
-	if err != nil {
-		return nil // what is wrong with the home is said above
-	}
-	rows, err := s.links()
-	if err != nil {
-		return []finding{{What: "links", State: berth.None, Gap: err.Error()}}
-	}
-	for _, r := range rows {
-		f := finding{What: "link of " + r.Client, State: berth.Enforced, How: r.Entry + " in " + r.File}
-		switch {
-		case r.Error != "":
-			f.State, f.Gap = berth.None, r.Error
-		case r.State == link.Gone:
-			f.State, f.Gap = berth.None, "it is gone: berth link "+r.Client
-		case r.State == link.Edited:
-			f.State, f.Gap = berth.Partial, "somebody has edited it"
-		case r.Program != "":
-			if _, err := exec.LookPath(r.Program); err != nil {
-				f.State, f.Gap = berth.None, "the program that it runs is not there: "+r.Program+"; berth link "+r.Client
-			}
-		}
-		findings = append(findings, f)
-	}
-	return findings
 }
 
 // confinements are what a server can be kept from here, and what is missing for more.

@@ -146,7 +146,7 @@ func (a *app) importAll(ctx context.Context, ids []string, o importOptions) erro
 	}
 	if ids, err = chosen(ids, o.all, func() (found []string, err error) {
 		for _, c := range clients.All() {
-			if c.Installed(i.system, exec.LookPath) || i.hasProjectFile(c) {
+			if !c.OnlyNamed && (c.Installed(i.system, exec.LookPath) || i.hasProjectFile(c)) {
 				found = append(found, c.ID)
 			}
 		}

@@ -80,7 +80,7 @@ func (i *importer) leave(ctx context.Context, l *leaving) error {
 		return err
 	}
 	linker.site, linker.system = i.site, i.system
-	if linker.made, err = newMaker(i.site, linker.o); err != nil {
+	if linker.made, err = newMaker(i.site, linker.o, i.app.yes); err != nil {
 		return err
 	}
 	// First Berth, then what it stands for: the client is never without.

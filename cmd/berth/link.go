@@ -19,17 +19,17 @@ import (
 
 // linkOptions are the flags of link.
 type linkOptions struct {
-	all, each, http, noToken, tokenInFile, force, dry, asJSON bool
-	scope, url                                                string
+	all, each, http, noToken, tokenInFile, force, dry, asJSON, repair bool
+	scope, url                                                        string
 }
 
 func newLink(a *app) *cobra.Command {
 	var (
-		o              linkOptions
-		list, original bool
+		o                     linkOptions
+		list, original, watch bool
 	)
 	cmd := &cobra.Command{
-		Use:   "link CLIENT… | --all | --list | --original CLIENT [--scope user|project] [--each] [--http] [--dry-run] [--force] [--json]",
+		Use:   "link CLIENT… | --all | --list | --watch [--repair] | --original CLIENT [--scope user|project] [--each] [--http] [--dry-run] [--force] [--json]",
 		Short: "Put Berth into the settings of AI clients",
 		Long: `Put Berth into the settings of AI clients, named as docs/clients.md has them:
 claude-code, cursor, codex, vscode … What is written is one entry, "berth", which runs
@@ -41,14 +41,21 @@ Nothing else in a file changes: neither comments, order, indentation and line en
 its mode; of a symbolic link the file that it leads to is edited. A file that is
 read-only, or cannot be read, is left alone, and the entry is printed. So is an entry
 "berth" that is not Berth's own, or was edited since, unless you say so when asked, or
---force. The file as it was is kept, encrypted: --original prints it.
+--force; ` + "`berth unlink`" + ` puts back what was replaced so. The file as it was is kept,
+encrypted: --original prints it.
 
 --scope project writes the client's file in this directory. --each has an entry
 berth-NAME for each server in the place of one for all. --http has the address of
-` + "`berth up`" + ` there, http://` + defaultListen + ` unless --url says another; the client
-takes its token from the variable ` + tokenVariable + `, or, with --token-in-file, from the file,
-where everybody who reads that has it; --no-token is for ` + "`berth up --no-auth`" + `.
+the gateway there: that of ` + "`berth service install`" + `, or http://` + defaultListen + `, unless
+--url says another; the client takes its token from the variable ` + tokenVariable + `. One that
+cannot has it in the file, where everybody who reads that has it, if you say yes when
+asked, or --token-in-file; --no-token is for ` + "`berth up --no-auth`" + `.
 --dry-run changes nothing and shows the difference.
+
+--watch follows what was linked until Ctrl-C: an entry that is gone, was edited, or is in
+a file that cannot be read is a line as soon as it happens. With --repair an entry that is
+gone is put back as it was, up to three times a minute; what somebody edited is left to
+him. With --all it tells of clients that come to this machine, and links none.
 
 --list shows what was linked, and whether it is as it was written. --json prints an array.
 
@@ -62,9 +69,13 @@ such client.`,
   berth link --list`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
-			case list && (len(args) > 0 || original || o.all):
+			case list && (len(args) > 0 || original || o.all || watch):
 				return usagef("--list stands alone")
-			case list:
+			case watch && (original || o.each || o.http || o.dry || o.force):
+				return usagef("--watch writes nothing new: only --all, --repair and --json go with it")
+			case o.repair && !watch:
+				return usagef("--repair goes with --watch")
+			case list || watch && len(args) == 0:
 				return nil
 			case original && len(args) != 1:
 				return usagef("the original of which client?").hint("usage: berth link --original CLIENT")
@@ -79,6 +90,8 @@ such client.`,
 			switch {
 			case list:
 				return a.listLinks(o.asJSON)
+			case watch:
+				return a.watchLinks(cmd.Context(), args, o)
 			case original:
 				return a.printOriginal(args[0], clients.Scope(o.scope))
 			}
@@ -89,6 +102,8 @@ such client.`,
 	f.BoolVar(&o.all, "all", false, "each client that is found on this machine")
 	f.BoolVar(&list, "list", false, "show what was linked")
 	f.BoolVar(&original, "original", false, "print a client's file as it was before")
+	f.BoolVar(&watch, "watch", false, "tell what happens to what was linked")
+	f.BoolVar(&o.repair, "repair", false, "with --watch: put back what is gone")
 	f.StringVar(&o.scope, "scope", "user", "for what it holds: `user` or project")
 	_ = cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions([]string{"user", "project"}, cobra.ShellCompDirectiveNoFileComp))
 	f.BoolVar(&o.each, "each", false, "an entry for each server")
@@ -215,12 +230,12 @@ func (a *app) link(ctx context.Context, ids []string, o linkOptions) error {
 	if err != nil {
 		return err
 	}
-	if l.made, err = newMaker(l.site, o); err != nil {
+	if l.made, err = newMaker(l.site, o, a.yes); err != nil {
 		return err
 	}
 	ids, err = chosen(ids, o.all, func() (found []string, err error) {
 		for _, c := range clients.All() {
-			if _, ok := c.File(l.system, clients.Scope(o.scope)); ok && c.Installed(l.system, exec.LookPath) {
+			if _, ok := c.File(l.system, clients.Scope(o.scope)); ok && !c.OnlyNamed && c.Installed(l.system, exec.LookPath) {
 				found = append(found, c.ID)
 			}
 		}
@@ -295,6 +310,9 @@ func (l *linker) manual(c clients.Client) {
 
 func (l *linker) put(ctx context.Context, c clients.Client, t link.Target, e madeEntry) {
 	row := linked{Client: c.ID, Scope: t.Scope, Entry: t.Name(), File: t.File, Reload: c.Reload}
+	if c.Checked == "" {
+		row.Hint = "what Berth knows of " + c.Title + " could not be compared with its documentation: if it does not find Berth, look at " + c.Source
+	}
 	o := &link.PutOptions{Force: l.o.force, Dry: l.o.dry, Program: e.program, Shared: t.Scope == string(clients.Project)}
 	if c.Own != nil && t.Scope == string(clients.User) && !e.secret {
 		if program, err := exec.LookPath(c.Own.Program); err == nil {
@@ -321,7 +339,7 @@ func (l *linker) put(ctx context.Context, c clients.Client, t link.Target, e mad
 		row.Diff = diff(t.File, e.mask(out.Before), e.mask(out.After))
 	}
 	if out.Done == "unchanged" {
-		row.Reload = ""
+		row.Reload, row.Hint = "", ""
 	}
 	if out.Busy && c.Rewrites && out.Done != "unchanged" {
 		row.again = func() (link.Outcome, error) {
@@ -366,6 +384,9 @@ func (l *linker) take(ctx context.Context, r link.Record) {
 	row.Done = out.Done
 	if l.o.dry {
 		row.Diff = diff(r.File, out.Before, out.After)
+	}
+	if out.Restored {
+		row.Hint = "the entry that it had replaced is back"
 	}
 	if out.Done == "kept" {
 		row.Hint = "somebody edited it; --force removes it all the same"

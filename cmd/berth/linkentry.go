@@ -27,6 +27,7 @@ type maker struct {
 	program string
 	env     settings.Entry
 	servers []string // with --each
+	yes     func(question string) bool
 }
 
 // madeEntry is an entry to write.
@@ -39,8 +40,8 @@ type madeEntry struct {
 	undo    func() // takes back what was made for it
 }
 
-func newMaker(s *site, o linkOptions) (*maker, error) {
-	m := &maker{site: s, o: o}
+func newMaker(s *site, o linkOptions, yes func(string) bool) (*maker, error) {
+	m := &maker{site: s, o: o, yes: yes}
 	var err error
 	if m.program, err = stablePath(); err != nil {
 		return nil, err
@@ -50,6 +51,10 @@ func newMaker(s *site, o linkOptions) (*maker, error) {
 	}
 	if !isDefaultHome(s.Dir()) {
 		m.env = settings.Entry{{Key: "BERTH_HOME", Value: s.Dir()}}
+	}
+	// Clients hand little of their environment on, and it would refuse the home.
+	if os.Getenv("BERTH_ALLOW_NETWORK_HOME") == "1" {
+		m.env = append(m.env, settings.Field{Key: "BERTH_ALLOW_NETWORK_HOME", Value: "1"})
 	}
 	if o.each {
 		if m.servers, err = s.installed(); err != nil {
@@ -135,15 +140,19 @@ func (m *maker) base() string {
 // token is the token that stands in the client's file; "" if none has to.
 func (m *maker) token(c clients.Client) (token string, undo func(), err error) {
 	undo = func() {}
+	inFile := m.o.tokenInFile
+	if c.HTTP != nil && !c.Refer && !inFile && !m.o.noToken && !m.o.dry {
+		inFile = m.yes(fmt.Sprintf("%s can take its token only from its file, where everybody who can read that has it; write it there? [y/N] ", c.Title))
+	}
 	switch {
 	case c.HTTP == nil:
 		return "", undo, fmt.Errorf("%s takes no address, or none from a file", c.Title)
 	case m.o.noToken:
 		return "", undo, nil
-	case !m.o.tokenInFile && !c.Refer:
+	case !inFile && !c.Refer:
 		return "", undo, berth.WithHint(fmt.Errorf("%s cannot take a token from a variable", c.Title),
 			"--token-in-file writes it into the file; without --http, no token is needed")
-	case !m.o.tokenInFile:
+	case !inFile:
 		m.site.ui.say("berth: %s finds its token in the variable %s: `berth token create %s` makes one", c.ID, tokenVariable, c.ID)
 		return "", undo, nil
 	case m.o.dry:

@@ -21,8 +21,9 @@ func newUnlink(a *app) *cobra.Command {
 		Short: "Take Berth out of the settings of AI clients",
 		Long: `Take out of the settings of AI clients exactly what ` + "`berth link`" + ` has written there,
 from the files as they are now: where nothing else has changed, they are as they were,
-byte for byte. An entry that somebody has edited since is kept and said, unless
---force; it is Berth's no longer then. A file that was made for the entry is removed.
+byte for byte. An entry that Berth replaced, since you said so, is put back. One that
+somebody has edited since is kept and said, unless --force; it is Berth's no longer then.
+A file that was made for the entry is removed.
 
 --scope bounds it to entries of the user, or of projects, whichever those are.
 --dry-run changes nothing and shows the difference. --json prints an array.
@@ -94,6 +95,9 @@ type linkRow struct {
 	Entry  string     `json:"entry"`
 	State  link.State `json:"state"`
 	File   string     `json:"file"`
+	// Checked is the day on which what Berth knows of the client was compared with its
+	// documentation; "" if it could not be.
+	Checked string `json:"checked,omitzero"`
 	// Program is what the entry runs; "" for an address.
 	Program string `json:"program,omitzero"`
 	Error   string `json:"error,omitzero"`
@@ -116,7 +120,13 @@ func (a *app) listLinks(asJSON bool) error {
 	for _, r := range rows {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", r.Client, r.Scope, r.Entry, r.State, printable(r.File))
 	}
-	return t.Flush()
+	err = t.Flush()
+	for _, r := range rows {
+		if r.Checked == "" {
+			s.ui.note("what Berth knows of %s could not be compared with its documentation", r.Client)
+		}
+	}
+	return err
 }
 
 // links are what was linked, as it is now.
@@ -127,6 +137,9 @@ func (s *site) links() ([]linkRow, error) {
 		row := linkRow{Client: r.Client, Scope: r.Scope, Entry: r.Name(), File: r.File}
 		state, err := r.State()
 		row.Program = r.Program
+		if c, ok := clients.Find(r.Client); ok {
+			row.Checked = c.Checked
+		}
 		if row.State = state; err != nil {
 			row.Error = err.Error()
 		}

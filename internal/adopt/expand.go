@@ -36,8 +36,8 @@ func (r *reading) expand(text string) (out string, hidden bool, err error) {
 // next is the next thing to look up in a text: where it begins and ends, and what is
 // asked for; begin is -1 if there is none.
 func (r *reading) next(text string) (begin, end int, inner string) {
-	bare := r.Client == "gemini-cli" || r.Client == "qwen-code"
-	braces := r.Client == "opencode"
+	bare := r.Client == "gemini-cli" || r.Client == "qwen-code" || r.Client == "crush"
+	braces := r.Client == "opencode" || r.Client == "opencode-1" || r.Client == "kilo-code"
 	for i := range len(text) {
 		switch rest := text[i:]; {
 		case strings.HasPrefix(rest, "${{"): // Continue's

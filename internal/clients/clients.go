@@ -49,8 +49,13 @@ type Client struct {
 	Reload string
 	// Rewrites says that it writes its file while it runs.
 	Rewrites bool
-	// Source is the page of its documentation that says so.
-	Source string
+	// Source is the page of its documentation that says so, and Checked the day on which
+	// what is written here was last compared with that, or with its maker's sources; "" if
+	// none of these could be read, or they do not say all of it.
+	Source, Checked string
+	// OnlyNamed says that it is meant only where it is named, never by --all: another client
+	// has the same file.
+	OnlyNamed bool
 	// Note is what else is worth knowing.
 	Note string
 

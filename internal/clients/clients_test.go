@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/tools/txtar"
 
@@ -30,6 +31,9 @@ func TestTheTableIsInOrder(t *testing.T) {
 		}
 		if c.Title == "" || c.Reload == "" || c.Stdio == nil || !strings.HasPrefix(c.Source, "https://") {
 			t.Errorf("%s: something is missing", c.ID)
+		}
+		if _, err := time.Parse(time.DateOnly, c.Checked); c.Checked != "" && err != nil {
+			t.Errorf("%s: %v", c.ID, err)
 		}
 		if (c.Manual == "") == (len(c.Files) == 0) {
 			t.Errorf("%s: it has a file, or else instructions", c.ID)
@@ -237,9 +241,13 @@ func TestTheDocumentIsTheTable(t *testing.T) {
 
 func document() string {
 	var b strings.Builder
-	b.WriteString("\n| client | settings file of the user | of a project | entries in | reload |\n|---|---|---|---|---|\n")
+	b.WriteString("\n| client | settings file of the user | of a project | entries in | reload | compared |\n|---|---|---|---|---|---|\n")
 	for _, c := range clients.All() {
-		fmt.Fprintf(&b, "| [`%s`](%s) %s | %s | %s | %s | %s |\n", c.ID, c.Source, c.Title, files(c, clients.User), files(c, clients.Project), keys(c), c.Reload)
+		checked := c.Checked
+		if checked == "" {
+			checked = "no"
+		}
+		fmt.Fprintf(&b, "| [`%s`](%s) %s | %s | %s | %s | %s | %s |\n", c.ID, c.Source, c.Title, files(c, clients.User), files(c, clients.Project), keys(c), c.Reload, checked)
 	}
 	b.WriteString("\n| client | address | token | tools | names | worth knowing |\n|---|---|---|---|---|---|\n")
 	for _, c := range clients.All() {

@@ -6,6 +6,9 @@ import (
 
 const servers = "mcpServers"
 
+// compared is when the rows were last compared with the documentation of the clients.
+const compared = "2026-11-27"
+
 // What many clients say in the same words.
 const (
 	restart    = "restart it"
@@ -23,7 +26,7 @@ func All() []Client {
 			Stdio: program(), Reload: "start a new `q chat`",
 			Source: "https://docs.aws.amazon.com/amazonq/latest/qdeveloper-ug/command-line-mcp-configuration.html",
 			Signs:  []string{"~/.aws/amazonq"}, Programs: []string{"q", "qchat"},
-			Note: "agents with a file of their own read this one if useLegacyMcpJson says so",
+			Note: "it is called Kiro CLI by now; agents with a file of their own read this one if useLegacyMcpJson says so",
 		},
 		{
 			ID: "amp", Title: "Amp",
@@ -49,7 +52,7 @@ func All() []Client {
 			Signs: []string{"~/.augment"}, Programs: []string{"auggie"},
 		},
 		{
-			ID: "claude-code", Title: "Claude Code",
+			ID: "claude-code", Checked: compared, Title: "Claude Code",
 			Files: []File{user(j, everywhere("{CLAUDE_CONFIG_DIR:~}/.claude.json"), servers), project(j, "./.mcp.json", servers),
 				{Scope: Local, Format: j, On: everywhere("{CLAUDE_CONFIG_DIR:~}/.claude.json"), Within: []string{"projects", "{project}", servers}}},
 			Stdio: program(field("type", "stdio")), HTTP: address("url", "${%}", field("type", "http")), Refer: true, Field: "headers.Authorization",
@@ -63,7 +66,7 @@ func All() []Client {
 			Note: "servers of a project have to be approved once, in the client",
 		},
 		{
-			ID: "claude-desktop", Title: "Claude Desktop",
+			ID: "claude-desktop", Checked: compared, Title: "Claude Desktop",
 			Files: []File{user(j, per("", "~/Library/Application Support/Claude/claude_desktop_config.json", "{APPDATA:~/AppData/Roaming}/Claude/claude_desktop_config.json"), servers)},
 			Stdio: program(), Reload: "quit it and open it again; closing the window is not enough",
 			Source: "https://modelcontextprotocol.io/docs/develop/connect-local-servers",
@@ -75,10 +78,11 @@ func All() []Client {
 			ID: "cline", Title: "Cline",
 			Files: []File{user(j, editor("Code", "globalStorage/saoudrizwan.claude-dev/settings/cline_mcp_settings.json"), servers)},
 			Stdio: program(), HTTP: address("url", "", field("type", "streamableHttp")), Field: "headers.Authorization",
-			Reload: bySelf, Source: "https://docs.cline.bot/mcp/configuring-mcp-servers", Rewrites: true,
+			Reload: bySelf, Source: "https://docs.cline.bot/mcp/adding-and-configuring-servers", Rewrites: true,
+			Note: "its documentation names the file, not where it is",
 		},
 		{
-			ID: "codex", Title: "OpenAI Codex",
+			ID: "codex", Checked: compared, Title: "OpenAI Codex",
 			Files: []File{user(t, everywhere("{CODEX_HOME:~/.codex}/config.toml"), "mcp_servers"), project(t, "./.codex/config.toml", "mcp_servers")},
 			Stdio: program(), HTTP: codexAddress, Refer: true, Field: "bearer_token_env_var",
 			Reload: newSession, Source: "https://developers.openai.com/codex/mcp",
@@ -86,14 +90,14 @@ func All() []Client {
 			Name: 64, Note: "a project's file is read if the project is trusted",
 		},
 		{
-			ID: "continue", Title: "Continue",
+			ID: "continue", Checked: compared, Title: "Continue",
 			Files: []File{user(y, everywhere("{CONTINUE_GLOBAL_DIR:~/.continue}/config.yaml"), servers).list("name")},
 			Stdio: program(field("type", "stdio")), HTTP: continueAddress, Field: "requestOptions.headers.Authorization",
 			Reload: bySelf, Source: "https://docs.continue.dev/customize/deep-dives/mcp",
 			Signs: []string{"{CONTINUE_GLOBAL_DIR:~/.continue}"}, Programs: []string{"cn"},
 		},
 		{
-			ID: "copilot-cli", Title: "GitHub Copilot CLI",
+			ID: "copilot-cli", Checked: compared, Title: "GitHub Copilot CLI",
 			Files: []File{user(j, everywhere("{COPILOT_HOME:~/.copilot}/mcp-config.json"), servers)},
 			Stdio: withTools(program(field("type", "local"))), HTTP: func(r Remote) settings.Entry {
 				return append(address("url", "${%}", field("type", "http"))(r), field("tools", []string{"*"}))
@@ -108,7 +112,7 @@ func All() []Client {
 			Source: "https://docs.github.com/en/copilot/how-tos/provide-context/use-mcp/extend-copilot-chat-with-mcp",
 		},
 		{
-			ID: "crush", Title: "Crush",
+			ID: "crush", Checked: compared, Title: "Crush",
 			Files: []File{user(j, per("{XDG_CONFIG_HOME:~/.config}/crush/crush.json", "{XDG_CONFIG_HOME:~/.config}/crush/crush.json", "{LOCALAPPDATA:~/AppData/Local}/crush/crush.json"), "mcp"), project(j, "./crush.json", "mcp")},
 			Stdio: program(field("type", "stdio")), HTTP: address("url", "$%", field("type", "http")), Refer: true, Field: "headers.Authorization",
 			Reload: restart, Source: "https://github.com/charmbracelet/crush#mcps",
@@ -131,7 +135,7 @@ func All() []Client {
 			Signs: []string{"~/.factory"}, Programs: []string{"droid"},
 		},
 		{
-			ID: "gemini-cli", Title: "Gemini CLI",
+			ID: "gemini-cli", Checked: compared, Title: "Gemini CLI",
 			Files: []File{user(j, everywhere("{GEMINI_CLI_HOME:~}/.gemini/settings.json"), servers), project(j, "./.gemini/settings.json", servers)},
 			Stdio: program(), HTTP: address("httpUrl", "$%"), Refer: true, Field: "headers.Authorization",
 			Reload: newSession + ", or /mcp refresh", Source: "https://geminicli.com/docs/tools/mcp-server/",
@@ -139,7 +143,7 @@ func All() []Client {
 			Name:     63, Note: "longer names are cut in the middle",
 		},
 		{
-			ID: "goose", Title: "Goose",
+			ID: "goose", Checked: compared, Title: "Goose",
 			Files: []File{user(y, per("{XDG_CONFIG_HOME:~/.config}/goose/config.yaml", "~/.config/goose/config.yaml", "{APPDATA:~/AppData/Roaming}/Block/goose/config/config.yaml"), "extensions")},
 			Stdio: gooseProgram, HTTP: gooseAddress, Field: "headers.Authorization",
 			Reload: newSession, Source: "https://block.github.io/goose/docs/guides/config-files",
@@ -160,13 +164,21 @@ func All() []Client {
 			Signs:  []string{"~/.junie"}, Programs: []string{"junie"},
 		},
 		{
-			ID: "kilo-code", Title: "Kilo Code",
-			Files: []File{user(j, editor("Code", "globalStorage/kilocode.kilo-code/settings/mcp_settings.json"), servers), project(j, "./.kilocode/mcp.json", servers)},
-			Stdio: program(), HTTP: address("url", "", field("type", "streamable-http")), Field: "headers.Authorization",
-			Reload: bySelf, Source: "https://kilo.ai/docs/features/mcp/using-mcp-in-kilo-code", Rewrites: true,
+			ID: "kilo-code", Checked: compared, Title: "Kilo Code",
+			Files: []File{user(j, everywhere("{XDG_CONFIG_HOME:~/.config}/kilo/kilo.json", "{XDG_CONFIG_HOME:~/.config}/kilo/kilo.jsonc"), "mcp"), project(j, "./.kilo/kilo.json", "mcp")},
+			Stdio: line("environment", field("type", "local"), field("enabled", true)), HTTP: address("url", "{env:%}", field("type", "remote"), field("enabled", true)), Refer: true, Field: "headers.Authorization",
+			Reload: newSession, Source: "https://kilo.ai/docs/automate/mcp/using-in-kilo-code",
+			Signs: []string{"{XDG_CONFIG_HOME:~/.config}/kilo"}, Programs: []string{"kilo"},
+			Note: "its extension for VS Code had a file of its own before: kilo-code-legacy",
 		},
 		{
-			ID: "kimi-cli", Title: "Kimi CLI",
+			ID: "kilo-code-legacy", Title: "Kilo Code for VS Code, as it was",
+			Files: []File{user(j, editor("Code", "globalStorage/kilocode.kilo-code/settings/mcp_settings.json"), servers), project(j, "./.kilocode/mcp.json", servers)},
+			Stdio: program(), HTTP: address("url", "", field("type", "streamable-http")), Field: "headers.Authorization",
+			Reload: bySelf, Source: "https://kilo.ai/docs/automate/mcp/using-in-kilo-code", Rewrites: true,
+		},
+		{
+			ID: "kimi-cli", Checked: compared, Title: "Kimi CLI",
 			Files: []File{user(j, everywhere("{KIMI_SHARE_DIR:~/.kimi}/mcp.json"), servers)},
 			Stdio: program(), HTTP: address("url", ""), Field: "headers.Authorization",
 			Reload: newSession, Source: "https://moonshotai.github.io/kimi-cli/en/customization/mcp.html",
@@ -180,10 +192,10 @@ func All() []Client {
 			Signs: []string{"{KIMI_CODE_HOME:~/.kimi-code}"}, Programs: []string{"kimi-code"},
 		},
 		{
-			ID: "kiro", Title: "Kiro",
+			ID: "kiro", Checked: compared, Title: "Kiro",
 			Files: []File{user(j, everywhere("~/.kiro/settings/mcp.json"), servers), project(j, "./.kiro/settings/mcp.json", servers)},
 			Stdio: program(), HTTP: address("url", "${%}"), Refer: true, Field: "headers.Authorization",
-			Reload: bySelf, Source: "https://kiro.dev/docs/mcp/configuration",
+			Reload: bySelf, Source: "https://kiro.dev/docs/mcp/configuration", Note: "variables in the file have to be approved in its settings",
 			Signs: []string{"~/.kiro"}, Programs: []string{"kiro", "kiro-cli"},
 		},
 		{
@@ -194,18 +206,26 @@ func All() []Client {
 			Signs: []string{"~/.lmstudio"}, Programs: []string{"lms"},
 		},
 		{
-			ID: "mistral-vibe", Title: "Mistral Vibe",
+			ID: "mistral-vibe", Checked: compared, Title: "Mistral Vibe",
 			Files: []File{user(t, everywhere("{VIBE_HOME:~/.vibe}/config.toml"), "mcp_servers").list("name"), project(t, "./.vibe/config.toml", "mcp_servers").list("name")},
 			Stdio: program(field("transport", "stdio")), HTTP: vibeAddress, Refer: true, Field: "api_key_env",
 			Reload: restart, Source: "https://docs.mistral.ai/vibe/code/cli/mcp-servers",
 			Signs: []string{"{VIBE_HOME:~/.vibe}"}, Programs: []string{"vibe"},
 		},
 		{
-			ID: "opencode", Title: "OpenCode",
+			ID: "opencode", Checked: compared, Title: "OpenCode 2",
+			Files: []File{user(j, everywhere("{XDG_CONFIG_HOME:~/.config}/opencode/opencode.json", "{XDG_CONFIG_HOME:~/.config}/opencode/opencode.jsonc"), "mcp", "servers"), project(j, "./opencode.json", "mcp", "servers")},
+			Stdio: line("environment", field("type", "local")), HTTP: address("url", "{env:%}", field("type", "remote")), Refer: true, Field: "headers.Authorization",
+			Reload: restart, Source: "https://opencode.ai/v2/docs/mcp-servers/",
+			Signs: []string{"{XDG_CONFIG_HOME:~/.config}/opencode"}, Programs: []string{"opencode"},
+			Note: "its first version has its entries elsewhere: opencode-1",
+		},
+		{
+			ID: "opencode-1", Checked: compared, OnlyNamed: true, Title: "OpenCode 1",
 			Files: []File{user(j, everywhere("{XDG_CONFIG_HOME:~/.config}/opencode/opencode.json", "{XDG_CONFIG_HOME:~/.config}/opencode/opencode.jsonc"), "mcp"), project(j, "./opencode.json", "mcp")},
 			Stdio: line("environment", field("type", "local"), field("enabled", true)), HTTP: address("url", "{env:%}", field("type", "remote"), field("enabled", true)), Refer: true, Field: "headers.Authorization",
-			Reload: restart, Source: "https://opencode.ai/docs/mcp-servers/",
-			Signs: []string{"{XDG_CONFIG_HOME:~/.config}/opencode"}, Programs: []string{"opencode"},
+			Reload: restart, Source: "https://opencode.ai/v1/docs/mcp-servers/",
+			Note: "it has the file of opencode, and is not found by --all",
 		},
 		{
 			ID: "qoder", Title: "Qoder",
@@ -215,7 +235,7 @@ func All() []Client {
 			Signs: []string{"~/.qoder"}, Programs: []string{"qoder"},
 		},
 		{
-			ID: "qwen-code", Title: "Qwen Code",
+			ID: "qwen-code", Checked: compared, Title: "Qwen Code",
 			Files: []File{user(j, everywhere("~/.qwen/settings.json"), servers), project(j, "./.qwen/settings.json", servers)},
 			Stdio: program(), HTTP: address("httpUrl", "$%"), Refer: true, Field: "headers.Authorization",
 			Reload: newSession, Source: "https://qwenlm.github.io/qwen-code-docs/en/users/features/mcp/",
@@ -226,6 +246,7 @@ func All() []Client {
 			Files: []File{user(j, editor("Code", "globalStorage/rooveterinaryinc.roo-cline/settings/mcp_settings.json"), servers), project(j, "./.roo/mcp.json", servers)},
 			Stdio: program(), HTTP: address("url", "${env:%}", field("type", "streamable-http")), Refer: true, Field: "headers.Authorization",
 			Reload: bySelf, Source: "https://docs.roocode.com/features/mcp/using-mcp-in-roo", Rewrites: true,
+			Note: "its documentation names the file, not where it is",
 		},
 		{
 			ID: "trae", Title: "Trae",
@@ -235,14 +256,14 @@ func All() []Client {
 			Signs: []string{"~/.trae"}, Programs: []string{"trae"},
 		},
 		{
-			ID: "visual-studio", Title: "Visual Studio",
+			ID: "visual-studio", Checked: compared, Title: "Visual Studio",
 			Files: []File{user(j, per("", "", "~/.mcp.json"), "servers"), {Scope: Project, Format: j, On: per("", "", "./.mcp.json"), Within: []string{"servers"}}},
 			Stdio: program(field("type", "stdio")), HTTP: address("url", "", field("type", "http")), Field: "headers.Authorization",
 			Reload: bySelf, Source: "https://learn.microsoft.com/visualstudio/ide/mcp-servers",
 			Signs: []string{"~/.mcp.json", "~/AppData/Local/Microsoft/VisualStudio"},
 		},
 		{
-			ID: "vscode", Title: "Visual Studio Code",
+			ID: "vscode", Checked: compared, Title: "Visual Studio Code",
 			Files: []File{user(j, editor("Code", "mcp.json"), "servers"), project(j, "./.vscode/mcp.json", "servers")},
 			Stdio: program(field("type", "stdio")), HTTP: address("url", "${env:%}", field("type", "http")), Refer: true, Field: "headers.Authorization",
 			Reload: "let it start the new server when it asks; else MCP: List Servers › berth › Start", Source: "https://code.visualstudio.com/docs/copilot/reference/mcp-configuration",
@@ -251,7 +272,7 @@ func All() []Client {
 			Own:   &Own{Program: "code", Named: true, Args: func(_, text string) []string { return []string{"--add-mcp", text} }},
 		},
 		{
-			ID: "vscode-insiders", Title: "Visual Studio Code Insiders",
+			ID: "vscode-insiders", Checked: compared, Title: "Visual Studio Code Insiders",
 			Files: []File{user(j, editor("Code - Insiders", "mcp.json"), "servers"), project(j, "./.vscode/mcp.json", "servers")},
 			Stdio: program(field("type", "stdio")), HTTP: address("url", "${env:%}", field("type", "http")), Refer: true, Field: "headers.Authorization",
 			Reload: "let it start the new server when it asks; else MCP: List Servers › berth › Start", Source: "https://code.visualstudio.com/docs/copilot/reference/mcp-configuration",
@@ -267,7 +288,7 @@ func All() []Client {
 			Signs: []string{"~/.vscode-server"}, Tools: 128,
 		},
 		{
-			ID: "warp", Title: "Warp",
+			ID: "warp", Checked: compared, Title: "Warp",
 			Files: []File{user(j, everywhere("~/.warp/.mcp.json"), servers), project(j, "./.warp/.mcp.json", servers)},
 			Stdio: program(), HTTP: address("url", ""), Field: "headers.Authorization",
 			Reload: "nothing, it notices by itself; servers of a project are started under Settings › MCP servers", Source: "https://docs.warp.dev/agents/capabilities/mcp",
@@ -281,7 +302,7 @@ func All() []Client {
 			Signs: []string{"~/.codeium/windsurf"}, Programs: []string{"windsurf"}, Tools: 100,
 		},
 		{
-			ID: "windsurf-jetbrains", Title: "Windsurf in JetBrains IDEs",
+			ID: "windsurf-jetbrains", Checked: compared, Title: "Windsurf in JetBrains IDEs",
 			Files: []File{user(j, everywhere("~/.codeium/mcp_config.json"), servers)},
 			Stdio: program(), HTTP: address("serverUrl", "${env:%}"), Refer: true, Field: "headers.Authorization",
 			Reload: "click Refresh in Settings › Tools › Windsurf Settings › MCP servers", Source: "https://docs.windsurf.com/plugins/cascade/mcp",

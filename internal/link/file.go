@@ -110,6 +110,10 @@ func (s *snapshot) mayWrite() error {
 	if s.exists() && s.info.Mode().Perm()&0o200 == 0 {
 		return berth.WithHint(fmt.Errorf("%s is read-only", s.path), "another program may manage it: put the entry where that takes it from")
 	}
+	if s.exists() && namesOf(s.info) > 1 {
+		// A new file would take the place of one of them, and the others would stay behind.
+		return berth.WithHint(fmt.Errorf("%s has %d names (hard links), which an edit would part", s.path, namesOf(s.info)), "put the entry there by hand, or have symbolic links lead to one file")
+	}
 	if s.exists() && !ownedByUs(s.info) {
 		return berth.WithHint(fmt.Errorf("%s belongs to another user", s.path), "run this as that user")
 	}
@@ -283,7 +287,9 @@ func (s *snapshot) temp(dir string, data []byte, perm fs.FileMode) (name string,
 	}()
 	_, err = f.Write(data)
 	if err == nil && s.exists() {
-		err = likeOld(f, s.info)
+		if err = copyAttrs(f, s.path); err == nil {
+			err = likeOld(f, s.info)
+		}
 	} else if err == nil {
 		err = f.Chmod(perm)
 	}

@@ -17,6 +17,14 @@ func ownedByUs(info fs.FileInfo) bool {
 	return !ok || os.Geteuid() == 0 || int(st.Uid) == os.Geteuid()
 }
 
+// namesOf is how many names a file has.
+func namesOf(info fs.FileInfo) int {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(st.Nlink)
+	}
+	return 1
+}
+
 // likeOld gives the new file the mode, group and owner of the old one.
 func likeOld(f *os.File, info fs.FileInfo) error {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {

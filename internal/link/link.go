@@ -73,6 +73,10 @@ type Record struct {
 	Original string `json:"original,omitempty"`
 	// Program is the program that the entry runs, for who checks it later.
 	Program string `json:"program,omitempty"`
+	// Replaced names the file as it was with the entry that this one was put in the
+	// place of, and After is the hash of what was made of that.
+	Replaced string `json:"replaced,omitempty"`
+	After    string `json:"after,omitempty"`
 }
 
 // State is what has become of an entry.
@@ -97,6 +101,8 @@ type Outcome struct {
 	Before, After []byte
 	// Busy says that another program may be about to write the file.
 	Busy bool
+	// Restored says that the entry is back that was taken over.
+	Restored bool
 }
 
 // ErrForeign: an entry of that name is there, and Berth did not write it as it is.
@@ -190,8 +196,23 @@ func (r Record) State() (State, error) {
 	return Linked, nil
 }
 
+// Value is what the entry says now, as package json would decode it.
+func (r Record) Value() (any, error) {
+	s, err := look(r.File)
+	if err != nil {
+		return nil, err
+	}
+	value, _, err := settings.Get(r.Format, s.data, r.place())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.File, err)
+	}
+	return value, nil
+}
+
 // PutOptions are the options of Put; nil is the zero value.
 type PutOptions struct {
+	// Again puts it only where it was put before, and is "gone" elsewhere.
+	Again bool
 	// Force takes over an entry that Berth did not write.
 	Force bool
 	// Dry changes nothing: the outcome says what would be.
@@ -223,6 +244,9 @@ func (b *Book) Put(ctx context.Context, t Target, e settings.Entry, o *PutOption
 	}
 	p := &putting{Book: b, target: t, entry: e, options: o, all: all, at: -1}
 	p.at = slices.IndexFunc(all, func(r Record) bool { return r.same(t) })
+	if o.Again && p.at < 0 {
+		return Outcome{Target: t, Done: "gone"}, nil
+	}
 	return p.run(ctx)
 }
 
@@ -235,9 +259,10 @@ type putting struct {
 	all     []Record
 	at      int // of the record of what is written, -1 if there is none
 
-	out   Outcome
-	rec   Record // what is going to be written down
-	wrote bool   // it was
+	out      Outcome
+	rec      Record // what is going to be written down
+	wrote    bool   // it was
+	replaces bool   // an entry that Berth did not write
 }
 
 func (p *putting) run(ctx context.Context) (Outcome, error) {
@@ -295,8 +320,9 @@ func (p *putting) change(s *snapshot) ([]byte, error) {
 	p.rec = Record{Target: t, At: time.Now().UTC().Truncate(time.Second), Created: !s.exists(), Program: p.options.Program}
 	if p.at >= 0 {
 		old := p.all[p.at]
-		p.rec.Created, p.rec.Original = old.Created, old.Original
+		p.rec.Created, p.rec.Original, p.rec.Replaced = old.Created, old.Original, old.Replaced
 	}
+	p.replaces = false
 	doc, want := s.data, settings.Sum(p.whole())
 	_, sum, err := settings.Get(t.Format, doc, t.place())
 	var mark settings.Mark
@@ -311,7 +337,7 @@ func (p *putting) change(s *snapshot) ([]byte, error) {
 		mark, p.out.Done = p.all[p.at].Mark, "updated"
 		doc, err = settings.Remove(t.Format, doc, t.place(), mark)
 	case p.options.Force:
-		p.out.Done = "updated"
+		p.out.Done, p.replaces = "updated", p.at < 0
 		doc, err = settings.Remove(t.Format, doc, t.place(), mark)
 	default:
 		return nil, ErrForeign
@@ -321,6 +347,9 @@ func (p *putting) change(s *snapshot) ([]byte, error) {
 	}
 	out, mark, err := settings.Set(t.Format, doc, t.place(), p.entry)
 	p.rec.Mark = mark
+	if p.at >= 0 && p.rec.Replaced != "" && sumOf(s.data) == p.all[p.at].After {
+		p.rec.After = sumOf(out)
+	}
 	return out, err
 }
 
@@ -340,6 +369,11 @@ func (p *putting) writeDown(ctx context.Context) error {
 	}
 	if err := p.keep(ctx, p.out.Before); err != nil {
 		return err
+	}
+	if p.replaces {
+		if err := p.keepReplaced(ctx); err != nil {
+			return err
+		}
 	}
 	if p.at < 0 {
 		p.all, p.at = append(p.all, p.rec), len(p.all)
@@ -383,9 +417,11 @@ func (b *Book) keepOriginal(ctx context.Context, path string, data []byte) (stri
 	return name, nil
 }
 
-func originalOf(path string) string {
-	sum := sha256.Sum256([]byte(path))
-	return hex.EncodeToString(sum[:16])
+func originalOf(path string) string { return sumOf([]byte(path))[:32] }
+
+func sumOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
 }
 
 // byOwn has the client's own command add the entry. It returns false if that is to be
@@ -465,6 +501,14 @@ func (b *Book) Take(ctx context.Context, r Record, force, dry bool) (out Outcome
 		if err != nil {
 			return nil, err
 		}
+		if r.Replaced != "" {
+			switch back, err := b.restore(r, s.data, doc); {
+			case err == nil:
+				doc, out.Restored = back, true
+			case !force:
+				return nil, err
+			}
+		}
 		if r.Created && last && settings.Empty(doc) {
 			doc = nil // the file was made for the entry
 		}
@@ -498,6 +542,11 @@ func (b *Book) forget(all []Record, at int, out Outcome, last bool) error {
 	r := all[at]
 	if err := b.write(slices.Delete(slices.Clone(all), at, at+1)); err != nil {
 		return err
+	}
+	if r.Replaced != "" {
+		if err := b.files.RemoveOriginal(r.Replaced); err != nil {
+			return err
+		}
 	}
 	if r.Original == "" || !last {
 		return nil

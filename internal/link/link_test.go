@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -243,11 +244,8 @@ func TestAUsersOwnEntryIsNotTakenOver(t *testing.T) {
 		t.Fatal(string(original), err)
 	}
 	d.take(false, "unlinked")
-	if d.read() != "{\"mcpServers\": {}}" {
+	if d.read() != own {
 		t.Error(d.read())
-	}
-	if original, err := d.book.Original(d.file); err != nil || string(original) != own {
-		t.Error("the entry that was taken over is gone:", err)
 	}
 }
 
@@ -520,4 +518,155 @@ func addKey(path, key string, rename bool) error {
 		return err
 	}
 	return os.Rename(temp, path)
+}
+
+// What a user let Berth replace is back with unlink: byte for byte where nothing else
+// has changed, and what it said where something has.
+func TestAReplacedEntryComesBack(t *testing.T) {
+	const own = "{\n  // mine\n  \"mcpServers\": {\n    \"berth\": {\"command\": \"mine\", \"env\": {\"KEY\": \"secret\"}, \"n\": 3},  // own\n    \"x\": {}\n  }\n}\n"
+	d := newDesk(t, own)
+	if _, err := d.put(&link.PutOptions{Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(d.read(), "secret") {
+		t.Error("it was not replaced", d.read())
+	}
+	for _, path := range d.homeFiles() {
+		if text, err := os.ReadFile(path); err != nil || bytes.Contains(text, []byte("secret")) {
+			t.Error(path, "has what was replaced in clear", err)
+		}
+	}
+	d.mustPut("unchanged")
+	d.take(false, "unlinked")
+	if d.read() != own {
+		t.Errorf("it went back to %q", d.read())
+	}
+	// Another edit meanwhile stays.
+	if _, err := d.put(&link.PutOptions{Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	d.write(d.file, strings.Replace(d.read(), "// mine", "// still mine", 1))
+	d.take(false, "unlinked")
+	value, _, err := settings.Get(settings.JSON, []byte(d.read()), settings.Place{Path: []string{"mcpServers", "berth"}})
+	if text, _ := json.Marshal(value); err != nil || string(text) != `{"command":"mine","env":{"KEY":"secret"},"n":3}` {
+		t.Errorf("%s, %v", text, err)
+	}
+	if !strings.Contains(d.read(), "still mine") {
+		t.Error("the edit is gone", d.read())
+	}
+	// Kept is the file as it was before the first link, and nothing that was replaced.
+	kept := slices.DeleteFunc(d.homeFiles(), func(path string) bool { return filepath.Base(filepath.Dir(path)) != "originals" })
+	if len(kept) > 1 {
+		t.Error("what was replaced is kept", kept)
+	}
+}
+
+// homeFiles are the files of the home.
+func (d *desk) homeFiles() (paths []string) {
+	d.Helper()
+	err := filepath.WalkDir(filepath.Dir(d.home.LinksPath()), func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			paths = append(paths, path)
+		}
+		return err
+	})
+	if err != nil {
+		d.Fatal(err)
+	}
+	return paths
+}
+
+// An entry that cannot be put back as it was is not given up without a word.
+func TestAReplacedEntryThatCannotComeBack(t *testing.T) {
+	d := newDesk(t, `{"mcpServers": {"berth": {"command": "mine", "n": 1.5}}}`)
+	if _, err := d.put(&link.PutOptions{Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	d.write(d.file, strings.Replace(d.read(), "{", "{ ", 1))
+	records, err := d.book.Records()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := d.read()
+	if _, err := d.book.Take(context.Background(), records[0], false, false); err == nil || !strings.Contains(err.Error(), "cannot be put back") || d.read() != before {
+		t.Error(err, d.read())
+	}
+	d.take(true, "unlinked")
+}
+
+func TestAgainIsOnlyWhereItWas(t *testing.T) {
+	d := newDesk(t, before)
+	if out, err := d.put(&link.PutOptions{Again: true}); err != nil || out.Done != "gone" || d.read() != before {
+		t.Error(out.Done, err, d.read())
+	}
+	d.mustPut("linked")
+	d.write(d.file, before)
+	if out, err := d.put(&link.PutOptions{Again: true}); err != nil || out.Done != "linked" {
+		t.Error(out.Done, err)
+	}
+	d.take(false, "unlinked")
+	if d.read() != before {
+		t.Error(d.read())
+	}
+}
+
+// Watch looks again after each way in which programs change a file.
+func TestWatch(t *testing.T) {
+	dir := t.TempDir()
+	path, real := filepath.Join(dir, "deep", "er", "mcp.json"), filepath.Join(dir, "dotfiles.json")
+	looks := make(chan struct{}, 100)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- link.Watch(ctx, func(context.Context) ([]string, error) {
+			looks <- struct{}{}
+			return []string{path}, nil
+		})
+	}()
+	step := func(what string, do func() error) {
+		t.Helper()
+		if err := do(); err != nil {
+			t.Fatal(what, err)
+		}
+		select {
+		case <-looks:
+		case err := <-ended:
+			t.Fatal(what, err)
+		}
+		// The looks that belong to this change are over when none comes any more; a late
+		// one is no harm to the next step but to make it pass for nothing.
+		for settled := false; !settled; {
+			select {
+			case <-looks:
+			case <-time.After(500 * time.Millisecond):
+				settled = true
+			}
+		}
+	}
+	step("the first", func() error { return nil })
+	step("its directory appears", func() error { return os.MkdirAll(filepath.Dir(path), 0o700) })
+	step("it appears", func() error { return os.WriteFile(path, []byte("{}"), 0o600) })
+	step("it is written", func() error { return os.WriteFile(path, []byte("{ }"), 0o600) })
+	step("it is replaced", func() error {
+		if err := os.WriteFile(path+".new", []byte("{}"), 0o600); err != nil {
+			return err
+		}
+		return os.Rename(path+".new", path)
+	})
+	step("its directory goes", func() error { return os.RemoveAll(filepath.Join(dir, "deep")) })
+	step("it is a link", func() error {
+		if err := os.WriteFile(real, []byte("{}"), 0o600); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return err
+		}
+		return os.Symlink(real, path)
+	})
+	step("what it leads to is written", func() error { return os.WriteFile(real, []byte("{ }"), 0o600) })
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
 }
