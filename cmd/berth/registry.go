@@ -61,15 +61,16 @@ func (s *site) syncRegistry(ctx context.Context) error {
 		defer before.Close()
 	}
 	defer s.ui.clearProgress()
-	now, err := client.Pull(ctx, before, func(n int) { s.ui.show("registry: %d servers", n) })
+	spool, end, err := s.home.SpoolRegistry()
 	if err != nil {
 		return err
 	}
-	data, err := now.Encode()
+	defer end()
+	now, err := client.Pull(ctx, before, spool, func(n int) { s.ui.show("registry: %d servers", n) })
 	if err != nil {
 		return err
 	}
-	if err := s.home.WriteRegistry(data); err != nil {
+	if err := s.home.WriteRegistry(now.Save); err != nil {
 		return err
 	}
 	s.ui.clearProgress()
@@ -109,30 +110,6 @@ func ageText(d time.Duration) string {
 	return "less than a minute"
 }
 
-// registryHits are the servers of the copy that answer a query; loose has those that are
-// mistyped count. What cannot be read is passed over.
-func registryHits(c *registry.Copy, q listing.Query, limit int) (hits []listing.Hit) {
-	found := c.Search(q)
-	all := make([]listing.Hit, len(found))
-	for i, f := range found {
-		all[i] = listing.Hit{Entry: listing.Entry{Name: f.Name, From: listing.FromRegistry}, Score: f.Score}
-	}
-	byName := make(map[string]registry.Found, len(found))
-	for _, f := range found {
-		byName[f.Name] = f
-	}
-	listing.Sort(all)
-	for _, hit := range all {
-		if len(hits) == limit {
-			break
-		}
-		if entries, err := c.Entries(byName[hit.Entry.Name]); err == nil {
-			hits = append(hits, listing.Hit{Entry: entries[0], Score: hit.Score})
-		}
-	}
-	return hits
-}
-
 // ofRegistry returns the ways in which a server of the registry can be had: by its whole
 // name, from the copy, else from the registry itself.
 func (s *site) ofRegistry(ctx context.Context, name string) (entries []listing.Entry, near []string, err error) {
@@ -142,13 +119,11 @@ func (s *site) ofRegistry(ctx context.Context, name string) (entries []listing.E
 	}
 	if c != nil {
 		defer c.Close()
-		exact, others := c.Lookup(name)
-		if exact != nil {
+		entries, near, err = c.Lookup(name)
+		if len(entries) > 0 || err != nil {
 			s.tellAge(c)
-			entries, err := c.Entries(*exact)
 			return entries, nil, err
 		}
-		near = others
 	}
 	if !listing.RegistryName(name) {
 		return nil, near, nil

@@ -88,33 +88,20 @@ func (s *site) find(words string, limit int) (found []listing.Entry, more int, e
 	if err != nil {
 		s.ui.warn("%v", err)
 	}
+	sources := []listing.Source{listing.Catalogue(all)}
 	if copied != nil {
 		defer copied.Close()
 		s.tellAge(copied)
+		sources = append(sources, copied)
 	} else {
 		s.ui.say("of the MCP registry there is no copy yet: berth search --sync")
 	}
-	q := listing.NewQuery(words)
-	var hits []listing.Hit
-	for _, q.Loose = range []bool{false, true} {
-		for _, e := range all {
-			if score := q.Score(e.Text()); score > 0 {
-				hits = append(hits, listing.Hit{Entry: e, Score: score})
-			}
-		}
-		if copied != nil {
-			hits = append(hits, registryHits(copied, q, limit+1)...)
-		}
-		if len(hits) > 0 {
-			break
-		}
-	}
-	listing.Sort(hits)
+	hits, n := listing.Search(words, limit, sources...)
 	found = []listing.Entry{}
-	for _, hit := range hits[:min(limit, len(hits))] {
+	for _, hit := range hits {
 		found = append(found, hit.Entry)
 	}
-	return found, len(hits) - len(found), nil
+	return found, n - len(found), nil
 }
 
 func (a *app) showFound(found []listing.Entry, more int, asJSON bool) error {

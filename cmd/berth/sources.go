@@ -48,10 +48,9 @@ func noEntry(all []listing.Entry, name string, names []string) error {
 		// Anybody may publish under any last name: it is the user who says whose is meant.
 		return err.hint("the registry has %s: say it whole", strings.Join(names, ", "))
 	}
-	for _, hit := range listing.Search(all, name) {
-		if names = append(names, hit.Entry.Name); len(names) == 3 {
-			break
-		}
+	hits, _ := listing.Search(name, 3, listing.Catalogue(all))
+	for _, hit := range hits {
+		names = append(names, hit.Entry.Name)
 	}
 	if len(names) > 0 {
 		return err.hint("did you mean %s? berth search finds by other words", strings.Join(names, " or "))

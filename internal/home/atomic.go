@@ -3,6 +3,7 @@ package home
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,6 +17,14 @@ import (
 // comes after a crash or a power cut, finds the old file or the new one. The
 // file's mode is 0600.
 func (h *Home) replace(path string, data []byte) error {
+	return h.replaceBy(path, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// replaceBy is replace by what write writes.
+func (h *Home) replaceBy(path string, write func(io.Writer) error) error {
 	if err := h.canWrite(); err != nil {
 		return err
 	}
@@ -26,7 +35,7 @@ func (h *Home) replace(path string, data []byte) error {
 		return h.writeError(err)
 	}
 	fail.Point("home.replace.created")
-	_, err = f.Write(data)
+	err = write(f)
 	if err == nil {
 		fail.Point("home.replace.written")
 		err = f.Sync()

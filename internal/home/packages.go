@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,15 +23,26 @@ func (h *Home) PackagesDir() string { return h.path(packagesDir) }
 // RegistryPath is where the copy of a registry of servers is.
 func (h *Home) RegistryPath() string { return h.path("registry", "servers") }
 
-// WriteRegistry replaces that copy.
-func (h *Home) WriteRegistry(data []byte) error {
+// WriteRegistry replaces that copy by what write writes.
+func (h *Home) WriteRegistry(write func(io.Writer) error) error {
+	return h.replaceBy(h.RegistryPath(), write)
+}
+
+// SpoolRegistry returns a file for what came of a registry so far, and what ends it. One
+// whose process was killed goes with the others that were abandoned.
+func (h *Home) SpoolRegistry() (*os.File, func(), error) {
 	if err := h.canWrite(); err != nil {
-		return err
+		return nil, nil, err
 	}
-	if err := os.MkdirAll(h.path("registry"), 0o700); err != nil {
-		return h.writeError(err)
+	f, err := createTemp(h.RegistryPath())
+	if err != nil {
+		return nil, nil, h.writeError(err)
 	}
-	return h.replace(h.RegistryPath(), data)
+	_ = os.Remove(f.Name()) // where an open file can be removed, a kill leaves none
+	return f, func() {
+		f.Close()
+		_ = os.Remove(f.Name())
+	}, nil
 }
 
 // isPackageID: [a-z0-9][a-z0-9._-]{0,150}. A shim must not need package regexp.

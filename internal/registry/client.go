@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,7 @@ const (
 	mostPage   = 64 << 20  // bytes of a page
 	mostDoc    = 256 << 10 // bytes of an entry
 	mostServer = 500_000   // entries
+	mostData   = 1 << 30   // bytes of all entries
 	mostTries  = 4         // of a page
 	mostWait   = time.Minute
 )
@@ -45,6 +47,7 @@ type answer struct {
 		Next string `json:"nextCursor"`
 	} `json:"metadata"`
 	etag string
+	date time.Time // what time it is there; zero if it does not say
 }
 
 // listed is an entry of a page.
@@ -66,9 +69,16 @@ var errCursor = errors.New("the registry refuses the cursor that it gave")
 // errUnchanged: the registry says that nothing is new.
 var errUnchanged = errors.New("nothing is new")
 
-// Pull returns what the registry has now. If there is a copy of before, only what was
-// changed since is asked for. show is told how many entries came so far.
-func (c *Client) Pull(ctx context.Context, before *Copy, show func(n int)) (*Copy, error) {
+// Spool keeps the documents of a copy while it is pulled.
+type Spool interface {
+	io.ReaderAt
+	io.WriterAt
+}
+
+// Pull returns what the registry has now, whose documents are in spool, and in before: so
+// both are needed until it is saved. If there is a copy of before, only what was changed
+// since is asked for. show is told how many entries came so far.
+func (c *Client) Pull(ctx context.Context, before *Copy, spool Spool, show func(n int)) (*Copy, error) {
 	now := &Copy{URL: c.Base, records: map[string]record{}}
 	if before != nil && before.URL == c.Base && before.Newest != "" {
 		records, err := before.all()
@@ -76,11 +86,11 @@ func (c *Client) Pull(ctx context.Context, before *Copy, show func(n int)) (*Cop
 			now.records, now.Newest, now.ETag = records, before.Newest, before.ETag
 		} // a copy that is damaged is fetched anew
 	}
-	delta := now.Newest != ""
-	err := c.pages(ctx, now, delta, show)
+	p := &pull{Client: c, into: now, delta: now.Newest != "", spool: spool, show: show}
+	err := p.pages(ctx)
 	if errors.Is(err, errCursor) {
 		// Once more from the beginning: what came already is the same.
-		err = c.pages(ctx, now, delta, show)
+		err = p.pages(ctx)
 	}
 	if errors.Is(err, errUnchanged) {
 		err = nil
@@ -92,49 +102,84 @@ func (c *Client) Pull(ctx context.Context, before *Copy, show func(n int)) (*Cop
 	return now, nil
 }
 
-func (c *Client) pages(ctx context.Context, into *Copy, delta bool, show func(n int)) error {
-	since, newest := into.Newest, into.Newest
+// pull is a copy in the making.
+type pull struct {
+	*Client
+	into  *Copy
+	delta bool
+	spool Spool
+	at    int64 // how much is in spool
+	show  func(n int)
+}
+
+// put adds an entry, or takes it out.
+func (p *pull) put(r record, doc json.RawMessage) error {
+	if r.status == statusDeleted {
+		delete(p.into.records, r.name)
+		return nil
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, doc); err != nil {
+		return err
+	}
+	if _, err := p.spool.WriteAt(compact.Bytes(), p.at); err != nil {
+		return err
+	}
+	r.docs, r.at, r.length = p.spool, p.at, int64(compact.Len())
+	p.at += r.length
+	p.into.records[r.name] = r
+	switch {
+	case len(p.into.records) > mostServer:
+		return fmt.Errorf("it lists more than %d servers", mostServer)
+	case p.at > mostData:
+		return fmt.Errorf("what it lists has more than %d bytes", mostData)
+	}
+	return nil
+}
+
+func (p *pull) pages(ctx context.Context) error {
+	into := p.into
+	since := into.Newest
+	newest, _ := time.Parse(time.RFC3339, since) // zero if there is none
+	var begun time.Time
 	query := url.Values{"limit": {strconv.Itoa(pageSize)}, "version": {"latest"}}
-	if delta {
+	if p.delta {
 		query.Set("updated_since", since)
 		query.Set("include_deleted", "true")
 	}
 	seen, came, bad := map[string]bool{}, 0, 0
 	for first := true; ; first = false {
 		etag := ""
-		if first && delta {
+		if first && p.delta {
 			etag = into.ETag
 		}
-		page, err := c.page(ctx, query, etag)
+		page, err := p.page(ctx, query, etag)
 		if err != nil {
 			return err
 		}
 		if first {
-			into.ETag = page.etag
+			into.ETag, begun = page.etag, page.date
 		}
 		for _, raw := range page.Servers {
-			r, updated, err := read(raw)
+			r, doc, updated, err := read(raw)
 			if err != nil {
 				bad++
 				continue
 			}
 			came++
-			newest = max(newest, updated)
-			if r.Status == statusDeleted {
-				delete(into.records, r.Name)
-			} else {
-				into.records[r.Name] = r
+			if updated.After(newest) {
+				newest = updated
+			}
+			if err := p.put(r, doc); err != nil {
+				return err
 			}
 		}
-		if len(into.records) > mostServer {
-			return fmt.Errorf("it lists more than %d servers", mostServer)
-		}
-		if show != nil {
-			show(came)
+		if p.show != nil {
+			p.show(came)
 		}
 		next := page.Metadata.Next
 		if next == "" {
-			into.Newest, into.Bad = newest, bad
+			into.Newest, into.Bad = sinceWhen(newest, begun), bad
 			return nil
 		}
 		if seen[next] {
@@ -145,29 +190,46 @@ func (c *Client) pages(ctx context.Context, into *Copy, delta bool, show func(n 
 	}
 }
 
+// overlap is how long before the first page was made a change may be that is asked for
+// again.
+const overlap = time.Minute
+
+// sinceWhen is from when on the next delta is asked for. What changes while pages are
+// pulled may be on one that came before, though the newest that was seen is younger; nor
+// does a time to come hide what changes until then.
+func sinceWhen(newest, begun time.Time) string {
+	if bound := begun.Add(-overlap); !begun.IsZero() && newest.After(bound) {
+		newest = bound
+	}
+	if newest.IsZero() {
+		return ""
+	}
+	return newest.UTC().Format(time.RFC3339Nano)
+}
+
 const (
 	statusActive  = "active"
 	statusDeleted = "deleted"
 )
 
 // read reads an entry of a page.
-func read(raw json.RawMessage) (r record, updated string, err error) {
+func read(raw json.RawMessage) (r record, doc json.RawMessage, updated time.Time, err error) {
 	if len(raw) > mostDoc {
-		return r, "", errors.New("it is too long")
+		return r, nil, updated, errors.New("it is too long")
 	}
 	var l listed
 	if err := json.Unmarshal(raw, &l); err != nil {
-		return r, "", err
+		return r, nil, updated, err
 	}
 	o := l.Meta.Official
 	if o.Latest != nil && !*o.Latest {
-		return r, "", errors.New("it is not the latest version")
+		return r, nil, updated, errors.New("it is not the latest version")
 	}
-	if _, err := time.Parse(time.RFC3339, o.Updated); err == nil {
-		updated = o.Updated
+	if t, err := time.Parse(time.RFC3339, o.Updated); err == nil {
+		updated = t
 	}
 	r, err = newRecord(l.Server, o.Status, o.Message)
-	return r, updated, err
+	return r, l.Server, updated, err
 }
 
 // page gets a page, again if it did not come whole.
@@ -182,6 +244,7 @@ func (c *Client) page(ctx context.Context, query url.Values, etag string) (*answ
 			return nil, wait, err
 		}
 		a := &answer{etag: header.Get("ETag")}
+		a.date, _ = http.ParseTime(header.Get("Date"))
 		if err := json.Unmarshal(body, a); err != nil {
 			return nil, time.Second, &cutError{fmt.Errorf("what it answers is no page: %v", err)}
 		}
@@ -195,25 +258,25 @@ func (c *Client) page(ctx context.Context, query url.Values, etag string) (*answ
 // Get returns the entry of the latest version of a server: its server.json, and what the
 // registry says of its status.
 func (c *Client) Get(ctx context.Context, name string) (doc json.RawMessage, status string, err error) {
-	r, err := retry(ctx, c, func() (record, time.Duration, error) {
+	r, err := retry(ctx, c, func() (r record, wait time.Duration, err error) {
 		body, _, wait, err := c.get(ctx, "/v0.1/servers/"+url.PathEscape(name)+"/versions/latest", "")
 		if err != nil {
 			return record{}, wait, err
 		}
-		r, _, err := read(body)
-		if err == nil && r.Name != name {
-			err = fmt.Errorf("it answers with another server, %.80q", r.Name)
+		r, doc, _, err = read(body)
+		if err == nil && r.name != name {
+			err = fmt.Errorf("it answers with another server, %.80q", r.name)
 		}
 		return r, 0, err
 	})
 	var refused *statusError
-	if errors.As(err, &refused) && refused.code == http.StatusNotFound || err == nil && r.Status == statusDeleted {
+	if errors.As(err, &refused) && refused.code == http.StatusNotFound || err == nil && r.status == statusDeleted {
 		return nil, "", fmt.Errorf("%w: the registry has no %s", berth.ErrNoServer, name)
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("the registry %s: %w", c.Base, err)
 	}
-	return r.Doc, r.shownStatus(), nil
+	return doc, r.shownStatus(), nil
 }
 
 // statusError is an answer that is an error.
@@ -276,11 +339,7 @@ func (c *Client) get(ctx context.Context, path, etag string) (body []byte, heade
 	case resp.StatusCode == http.StatusNotModified:
 		return nil, nil, 0, errUnchanged
 	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500:
-		wait = time.Second
-		if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
-			wait = min(time.Duration(seconds)*time.Second, mostWait)
-		}
-		return nil, nil, wait, &statusError{resp.StatusCode}
+		return nil, nil, retryAfter(resp.Header.Get("Retry-After"), time.Now()), &statusError{resp.StatusCode}
 	case resp.StatusCode != http.StatusOK:
 		return nil, nil, 0, &statusError{resp.StatusCode}
 	}
@@ -292,4 +351,17 @@ func (c *Client) get(ctx context.Context, path, etag string) (body []byte, heade
 		return nil, nil, 0, fmt.Errorf("a page of it has more than %d bytes", mostPage)
 	}
 	return body, resp.Header, 0, nil
+}
+
+// retryAfter is how long a Retry-After says to wait: seconds, or until a date.
+func retryAfter(text string, now time.Time) time.Duration {
+	wait := time.Second
+	if seconds, err := strconv.Atoi(text); err == nil && 0 < seconds && seconds < int(mostWait/time.Second) {
+		wait = time.Duration(seconds) * time.Second
+	} else if err == nil && seconds > 0 {
+		wait = mostWait
+	} else if at, err := http.ParseTime(text); err == nil {
+		wait = at.Sub(now)
+	}
+	return min(max(wait, time.Second), mostWait)
 }

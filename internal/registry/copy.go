@@ -1,11 +1,14 @@
 package registry
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"os"
 	"slices"
@@ -20,29 +23,33 @@ import (
 type Copy struct {
 	Format int    `json:"format"`
 	URL    string `json:"url"`
-	// At is when it was made, Newest the last change in it, as the registry wrote it.
+	// At is when it was made, Newest the last change that is certainly in it.
 	At     time.Time `json:"at"`
 	Newest string    `json:"newest"`
 	ETag   string    `json:"etag,omitzero"`
 	Count  int       `json:"count"`
 	// Bad is how many entries could not be read.
 	Bad int `json:"bad,omitzero"`
-	// Index is the length of the index.
-	Index int `json:"index"`
+	// Index is the length of the index, Vocabulary that of the words in it.
+	Index      int `json:"index"`
+	Vocabulary int `json:"words"`
 
 	records map[string]record // of one that was pulled
 	index   string            // of one that was opened
 	file    *os.File
-	data    int64 // where the documents begin in the file
+	words   int64 // where the vocabulary begins in the file
+	data    int64 // where the documents begin
 }
 
-// record is an entry of a copy.
+// record is an entry of a copy: a line of its index, and where its document is.
 type record struct {
-	Name, Status, Message string
-	Doc                   json.RawMessage
-	text                  listing.Text
+	name, status, message, title, about string
+
+	docs       io.ReaderAt
+	at, length int64
 }
 
+// newRecord is the record of a document, which is yet to be put somewhere.
 func newRecord(doc json.RawMessage, status, message string) (record, error) {
 	var m struct {
 		Name        string `json:"name"`
@@ -52,50 +59,109 @@ func newRecord(doc json.RawMessage, status, message string) (record, error) {
 	if err := json.Unmarshal(doc, &m); err != nil {
 		return record{}, err
 	}
-	if status == "" {
-		status = statusActive
-	}
-	e := listing.Entry{Name: m.Name, Title: listing.Shown(m.Title, 200), About: listing.Shown(m.Description, 400)}
 	if !listing.RegistryName(m.Name) {
 		return record{}, errors.New("its name is none")
 	}
-	return record{Name: m.Name, Status: listing.Shown(status, 40), Message: listing.Shown(message, 400), Doc: doc, text: e.Text()}, nil
+	return record{
+		name: m.Name, status: listing.Shown(cmp.Or(status, statusActive), 40), message: listing.Shown(message, 400),
+		title: listing.Shown(m.Title, 200), about: listing.Shown(m.Description, 400),
+	}, nil
 }
 
 func (r *record) shownStatus() string {
 	switch {
-	case r.Status == statusActive:
+	case r.status == statusActive:
 		return ""
-	case r.Message != "":
-		return r.Status + ": " + r.Message
+	case r.message != "":
+		return r.status + ": " + r.message
 	}
-	return r.Status
+	return r.status
 }
 
-const format = 1
+// text is what of a record is searched.
+func (r *record) text() listing.Text {
+	return listing.Text{Name: listing.SearchName(r.name), Title: strings.ToLower(r.title), About: strings.ToLower(r.about)}
+}
 
-// Encode returns the copy as a file: a line of JSON, the index with a line for each
-// server, the documents.
-func (c *Copy) Encode() ([]byte, error) {
-	var index, data bytes.Buffer
-	for _, name := range slices.Sorted(maps.Keys(c.records)) {
+func (r *record) doc() (json.RawMessage, error) {
+	doc := make([]byte, r.length)
+	_, err := r.docs.ReadAt(doc, r.at)
+	return doc, err
+}
+
+// A line of the index has first what is searched, in small letters: the name without
+// what most have in common, title and description. Then what it was before that, if it
+// was not the same.
+const (
+	fieldName = iota
+	fieldTitle
+	fieldAbout
+	fieldAt
+	fieldLength
+	fieldMark // markPrefix, markOther or nothing: what the name is
+	fieldStatus
+	fieldMessage
+	fieldOther // the name, with markOther
+	fields
+)
+
+const (
+	markPrefix = "g" // listing.CommonPrefix comes first
+	markOther  = "o"
+)
+
+const format = 2
+
+// Save writes the copy as a file: a line of JSON, the index with a line for each server,
+// the words in it, the documents.
+func (c *Copy) Save(w io.Writer) error {
+	names := slices.Sorted(maps.Keys(c.records))
+	vocabulary := map[string]struct{}{}
+	var index bytes.Buffer
+	at := int64(0)
+	for _, name := range names {
 		r := c.records[name]
-		var doc bytes.Buffer
-		if err := json.Compact(&doc, r.Doc); err != nil {
-			return nil, err
+		text := r.text()
+		for w := range text.Words() {
+			vocabulary[w] = struct{}{}
 		}
-		fmt.Fprintf(&index, "%d\t%d\t%s\t%s\t%s\t%s\t%s\n", data.Len(), doc.Len(), r.Name, r.Status, r.Message, r.text.Title, r.text.About)
-		data.Write(doc.Bytes())
+		mark, other := "", ""
+		switch name {
+		case text.Name:
+		case listing.CommonPrefix + text.Name:
+			mark = markPrefix
+		default:
+			mark, other = markOther, name
+		}
+		fmt.Fprintf(&index, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", text.Name, text.Title, text.About, at, r.length, mark, r.status, r.message, other)
+		at += r.length
 	}
-	c.Format, c.Count, c.Index = format, len(c.records), index.Len()
+	words := strings.Join(slices.Sorted(maps.Keys(vocabulary)), "\n")
+	c.Format, c.Count, c.Index, c.Vocabulary = format, len(names), index.Len(), len(words)
 	head, err := json.Marshal(c)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return slices.Concat(head, []byte("\n"), index.Bytes(), data.Bytes()), nil
+	out := bufio.NewWriterSize(w, 1<<16)
+	for _, part := range [][]byte{head, []byte("\n"), index.Bytes(), []byte(words)} {
+		if _, err := out.Write(part); err != nil {
+			return err
+		}
+	}
+	for _, name := range names {
+		r := c.records[name]
+		doc, err := r.doc()
+		if err != nil {
+			return err
+		}
+		if _, err := out.Write(doc); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
 }
 
-// mostIndex bounds an index.
+// mostIndex bounds an index, and the words in it.
 const mostIndex = 1 << 30
 
 // Open opens a copy, which is to be closed; fs.ErrNotExist if there is none.
@@ -115,21 +181,33 @@ func Open(path string) (*Copy, error) {
 func openFile(f *os.File) (*Copy, error) {
 	head := make([]byte, 8192)
 	n, err := io.ReadFull(f, head)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	line, _, found := bytes.Cut(head[:n], []byte("\n"))
 	c := &Copy{}
-	if err := json.Unmarshal(line, c); err != nil || !found || c.Format != format || c.Index < 0 || c.Index > mostIndex {
+	if err := json.Unmarshal(line, c); err != nil || !found || c.Format != format || c.Index < 0 || c.Index > mostIndex || c.Vocabulary < 0 || c.Vocabulary > mostIndex {
 		return nil, errors.New("it is damaged, or of another version of Berth")
 	}
-	c.file, c.data = f, int64(len(line))+1+int64(c.Index)
-	index := make([]byte, c.Index)
-	if _, err := f.ReadAt(index, int64(len(line))+1); err != nil {
-		return nil, fmt.Errorf("its index: %w", err)
+	begin := int64(len(line)) + 1
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
 	}
-	c.index = string(index)
-	return c, nil
+	c.file, c.words, c.data = f, begin+int64(c.Index), begin+int64(c.Index)+int64(c.Vocabulary)
+	if info.Size() < c.data {
+		return nil, errors.New("it is cut off")
+	}
+	c.index, err = c.part(begin, c.Index)
+	return c, err
+}
+
+// part reads a part of the file.
+func (c *Copy) part(at int64, length int) (string, error) {
+	var b strings.Builder
+	b.Grow(length)
+	_, err := io.Copy(&b, io.NewSectionReader(c.file, at, int64(length)))
+	return b.String(), err
 }
 
 // Close closes a copy that was opened.
@@ -140,112 +218,227 @@ func (c *Copy) Close() error {
 	return c.file.Close()
 }
 
-// row is a line of the index.
-type row struct {
-	offset, length        int64
-	name, status, message string
-	text                  listing.Text
+// line is a line of the index.
+type line [fields]string
+
+func cutLine(text string) (l line) {
+	for i := range l {
+		l[i], text, _ = strings.Cut(text, "\t")
+	}
+	return l
 }
 
-// rows visits the lines of the index until visit says no.
-func (c *Copy) rows(visit func(r *row) bool) {
-	rest := c.index
-	var r row
-	for rest != "" {
-		var line string
-		line, rest, _ = strings.Cut(rest, "\n")
-		var field [7]string
-		for i := range field {
-			field[i], line, _ = strings.Cut(line, "\t")
+func (l *line) text() listing.Text {
+	return listing.Text{Name: l[fieldName], Title: l[fieldTitle], About: l[fieldAbout]}
+}
+
+func (l *line) name() string {
+	switch l[fieldMark] {
+	case markPrefix:
+		return listing.CommonPrefix + l[fieldName]
+	case markOther:
+		return l[fieldOther]
+	}
+	return l[fieldName]
+}
+
+// record is that of a line; false if the line is damaged.
+func (c *Copy) record(l *line) (record, bool) {
+	at, err := strconv.ParseInt(l[fieldAt], 10, 64)
+	length, err2 := strconv.ParseInt(l[fieldLength], 10, 64)
+	if err != nil || err2 != nil || at < 0 || length < 0 || length > mostDoc || at > mostData {
+		return record{}, false
+	}
+	return record{name: l.name(), status: l[fieldStatus], message: l[fieldMessage], docs: c.file, at: c.data + at, length: length}, true
+}
+
+// lines are the lines of the index that have one of the needles, each once.
+func (c *Copy) lines(needles ...string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		// next is where the next line that has needle i begins and ends.
+		type span struct{ begin, end int }
+		next := make([]span, len(needles))
+		seek := func(i, from int) {
+			at := strings.Index(c.index[from:], needles[i])
+			if at < 0 {
+				next[i] = span{len(c.index), len(c.index)}
+				return
+			}
+			at += from
+			begin := strings.LastIndexByte(c.index[:at], '\n') + 1
+			end := strings.IndexByte(c.index[at:], '\n')
+			if end < 0 {
+				end = len(c.index) - at
+			}
+			next[i] = span{begin, at + end}
 		}
-		offset, err := strconv.ParseInt(field[0], 10, 64)
-		length, err2 := strconv.ParseInt(field[1], 10, 64)
-		if err != nil || err2 != nil || offset < 0 || length < 0 || length > mostDoc {
-			continue
+		for i := range needles {
+			seek(i, 0)
 		}
-		r = row{offset, length, field[2], field[3], field[4], listing.Text{Name: listing.SearchName(field[2]), Title: field[5], About: field[6]}}
-		if !visit(&r) {
-			return
+		for {
+			first := slices.MinFunc(next, func(a, b span) int { return cmp.Compare(a.begin, b.begin) })
+			if first.begin >= len(c.index) || !yield(c.index[first.begin:first.end]) {
+				return
+			}
+			for i := range next {
+				if next[i].begin == first.begin {
+					seek(i, min(first.end+1, len(c.index)))
+				}
+			}
 		}
 	}
 }
 
-func (c *Copy) doc(r *row) (json.RawMessage, error) {
-	doc := make([]byte, r.length)
-	_, err := c.file.ReadAt(doc, c.data+r.offset)
-	return doc, err
+// rarest is the list of texts that are in the fewest lines, by what the first of them have.
+func (c *Copy) rarest(lists [][]string) (best []string) {
+	const sample = 64 << 10
+	some, least := c.index[:min(len(c.index), sample)], 0
+	for _, list := range lists {
+		n := 0
+		for _, text := range list {
+			n += strings.Count(some, text)
+		}
+		if best == nil || n < least {
+			best, least = list, n
+		}
+	}
+	return best
 }
 
 // all are the records of a copy that was opened.
 func (c *Copy) all() (map[string]record, error) {
-	if c.records != nil {
-		return maps.Clone(c.records), nil
-	}
-	records := make(map[string]record, c.Count)
-	var failed error
-	c.rows(func(r *row) bool {
-		doc, err := c.doc(r)
+	records := make(map[string]record, min(c.Count, mostServer))
+	for text := range strings.Lines(c.index) {
+		l := cutLine(strings.TrimSuffix(text, "\n"))
+		r, ok := c.record(&l)
+		if !ok {
+			break
+		}
+		// In small letters title and description are no longer what they were.
+		doc, err := r.doc()
 		if err != nil {
-			failed = err
-			return false
+			return nil, err
 		}
-		records[r.name] = record{Name: r.name, Status: r.status, Message: r.message, Doc: doc, text: r.text}
-		return true
-	})
-	if failed == nil && len(records) != c.Count {
-		failed = errors.New("its index is damaged")
+		whole, err := newRecord(doc, r.status, r.message)
+		if err != nil {
+			return nil, err
+		}
+		whole.docs, whole.at, whole.length = r.docs, r.at, r.length
+		records[whole.name] = whole
 	}
-	return records, failed
+	if len(records) != c.Count {
+		return nil, errors.New("its index is damaged")
+	}
+	return records, nil
 }
 
-// Found is a server that a search found: what of it is ranked, and how to get the rest.
-type Found struct {
-	Name   string
-	Score  int
-	Status string
-	row    row
-}
-
-// Search returns the servers that answer a query, in no order.
-func (c *Copy) Search(q listing.Query) (hits []Found) {
-	c.rows(func(r *row) bool {
-		if score := q.Score(r.text); score > 0 {
-			hits = append(hits, Found{r.name, score, (&record{Status: r.status, Message: r.message}).shownStatus(), *r})
+// Find returns the best answers to a query, at most so many, and how many there are. What
+// cannot be read is passed over.
+func (c *Copy) Find(q listing.Query, most int) (hits []listing.Hit, all int) {
+	type found struct {
+		line
+		score int
+	}
+	// A few more, in the place of those that have nothing to install.
+	keep := most + most/2 + 8
+	var best []found
+	better := func(a, b found) int {
+		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.line[fieldName], b.line[fieldName]))
+	}
+	needles := c.rarest(q.Needles())
+	if len(needles) == 0 {
+		return nil, 0
+	}
+	for text := range c.lines(needles...) {
+		l := cutLine(text)
+		score := q.Score(l.text())
+		if score == 0 {
+			continue
 		}
-		return true
-	})
-	return hits
+		if l[fieldStatus] != statusActive {
+			score = (score + 1) / 2
+		}
+		all++
+		f := found{l, score}
+		if len(best) == keep && better(f, best[keep-1]) > 0 {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(best, f, better)
+		best = slices.Insert(best, at, f)
+		best = best[:min(len(best), keep)]
+	}
+	for _, f := range best {
+		if len(hits) == most {
+			break
+		}
+		r, ok := c.record(&f.line)
+		if !ok {
+			continue
+		}
+		if entries, err := r.entries(); err == nil {
+			hits = append(hits, listing.Hit{Entry: entries[0], Score: f.score})
+		}
+	}
+	return hits, all
 }
 
-// Entries are the ways in which a server that was found can be had.
-func (c *Copy) Entries(f Found) ([]listing.Entry, error) {
-	doc, err := c.doc(&f.row)
+// Words are the words of the index.
+func (c *Copy) Words() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		text, err := c.part(c.words, c.Vocabulary)
+		if err != nil {
+			return // what is mistyped is not found
+		}
+		for text != "" {
+			var w string
+			w, text, _ = strings.Cut(text, "\n")
+			if !yield(w) {
+				return
+			}
+		}
+	}
+}
+
+// Lookup returns the ways in which the server of a name can be had; if there is none of
+// that name, some names that end in it.
+func (c *Copy) Lookup(name string) (entries []listing.Entry, near []string, err error) {
+	search := listing.SearchName(name)
+	if search == "" {
+		return nil, nil, nil
+	}
+	for text := range c.lines(search) {
+		l := cutLine(text)
+		switch have := l.name(); {
+		case have == name:
+			r, ok := c.record(&l)
+			if !ok {
+				return nil, nil, fmt.Errorf("the copy of the registry: the line of %s is damaged", name)
+			}
+			entries, err := r.entries()
+			return entries, nil, err
+		case len(near) < 5 && strings.HasSuffix(have, "/"+name):
+			near = append(near, have)
+		}
+	}
+	return nil, near, nil
+}
+
+func (r *record) entries() ([]listing.Entry, error) {
+	doc, err := r.doc()
 	if err != nil {
 		return nil, err
 	}
-	return EntriesOf(doc, f.Status)
+	return EntriesOf(doc, r.shownStatus())
 }
 
 // EntriesOf are the ways in which the server of a document of the registry can be had.
 func EntriesOf(doc json.RawMessage, status string) ([]listing.Entry, error) {
 	list, err := listing.ParseServerJSON(doc)
+	if err == nil && len(list) == 0 {
+		err = errors.New("it has nothing to install")
+	}
 	for i := range list {
 		list[i].From, list[i].Status = listing.FromRegistry, status
 	}
 	return list, err
-}
-
-// Lookup finds a server by its whole name, and else those whose name ends in /name.
-func (c *Copy) Lookup(name string) (exact *Found, near []string) {
-	c.rows(func(r *row) bool {
-		if r.name == name {
-			exact = &Found{r.name, 0, (&record{Status: r.status, Message: r.message}).shownStatus(), *r}
-			return false
-		}
-		if len(near) < 5 && strings.HasSuffix(r.name, "/"+name) {
-			near = append(near, r.name)
-		}
-		return true
-	})
-	return exact, near
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -123,7 +124,7 @@ func (s *source) serve(w http.ResponseWriter, r *http.Request) {
 	next := ""
 	for i := from; i < len(names); i++ {
 		p := s.servers[names[i]]
-		if since := q.Get("updated_since"); since != "" && p.updated < since || p.status == statusDeleted && q.Get("include_deleted") != "true" {
+		if since := q.Get("updated_since"); since != "" && p.updated <= since || p.status == statusDeleted && q.Get("include_deleted") != "true" {
 			continue
 		}
 		if n >= limit {
@@ -143,13 +144,24 @@ func client(s *source) *Client {
 	return &Client{Base: s.URL, HTTP: s.Client(), UserAgent: "test", Wait: func(context.Context, time.Duration) error { return nil }}
 }
 
+// pulled has a client pull.
+func pulled(t testing.TB, c *Client, before *Copy) (*Copy, error) {
+	t.Helper()
+	spool, err := os.Create(filepath.Join(t.TempDir(), "spool"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { spool.Close() })
+	return c.Pull(t.Context(), before, spool, nil)
+}
+
 // kept writes a copy and opens it.
 func kept(t testing.TB, c *Copy) *Copy {
 	t.Helper()
-	data, err := c.Encode()
 	path := filepath.Join(t.TempDir(), "servers")
+	f, err := os.Create(path)
 	if err == nil {
-		err = os.WriteFile(path, data, 0o600)
+		err = errors.Join(c.Save(f), f.Close())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -164,11 +176,23 @@ func kept(t testing.TB, c *Copy) *Copy {
 
 func names(t *testing.T, c *Copy) []string {
 	t.Helper()
+	if c.records != nil {
+		return slices.Sorted(maps.Keys(c.records))
+	}
 	all, err := c.all()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return slices.Sorted(maps.Keys(all))
+}
+
+// found are the names of the servers that answer a query.
+func found(c *Copy, query string) (names []string) {
+	hits, _ := listing.Search(query, 10, c)
+	for _, h := range hits {
+		names = append(names, h.Entry.Name)
+	}
+	return names
 }
 
 // TestPull: all pages come, and later what was changed, published and deleted since.
@@ -178,7 +202,7 @@ func TestPull(t *testing.T) {
 		s.put(fmt.Sprintf("io.github.someone/server-%03d", i), "2026-01-01T00:00:00Z")
 	}
 	c := client(s)
-	first, err := c.Pull(t.Context(), nil, nil)
+	first, err := pulled(t, c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +217,7 @@ func TestPull(t *testing.T) {
 	s.servers["io.github.someone/server-007"] = published{doc("io.github.someone/server-007", "changed"), "deprecated", "2026-02-02T00:00:00Z"}
 	s.servers["io.github.someone/server-008"] = published{doc("io.github.someone/server-008", "gone"), statusDeleted, "2026-02-03T00:00:00Z"}
 	s.requests = nil
-	second, err := c.Pull(t.Context(), old, nil)
+	second, err := pulled(t, c, old)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,35 +228,35 @@ func TestPull(t *testing.T) {
 	if q := s.requests[0]; q.Get("updated_since") != "2026-01-01T00:00:00Z" || now.Newest != "2026-02-03T00:00:00Z" {
 		t.Errorf("asked for %v, newest %s", q, now.Newest)
 	}
-	exact, _ := now.Lookup("io.github.someone/server-007")
-	if exact == nil {
-		t.Fatal("a server that was changed is gone")
+	entries, _, err := now.Lookup("io.github.someone/server-007")
+	if len(entries) == 0 {
+		t.Fatalf("a server that was changed is gone: %v", err)
 	}
-	if entries, err := now.Entries(*exact); err != nil || entries[0].About != "changed" || entries[0].Status != "deprecated: moved" || entries[0].From != listing.FromRegistry {
+	if err != nil || entries[0].About != "changed" || entries[0].Status != "deprecated: moved" || entries[0].From != listing.FromRegistry {
 		t.Errorf("%+v, %v", entries, err)
 	}
-	if exact, near := now.Lookup("new"); exact != nil || !slices.Equal(near, []string{"io.github.someone/new"}) {
-		t.Errorf("%v, %v", exact, near)
+	if entries, near, err := now.Lookup("new"); len(entries) > 0 || err != nil || !slices.Equal(near, []string{"io.github.someone/new"}) {
+		t.Errorf("%v, %v, %v", entries, near, err)
 	}
-	if hits := now.Search(listing.NewQuery("new")); len(hits) != 1 {
-		t.Errorf("found %v", hits)
+	if got := found(now, "new"); !slices.Equal(got, []string{"io.github.someone/new"}) {
+		t.Errorf("found %v", got)
 	}
 
 	// Nothing is new, by the ETag.
 	s.etag = `"one"`
-	third, err := c.Pull(t.Context(), now, nil)
+	third, err := pulled(t, c, now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.requests = nil
-	fourth, err := c.Pull(t.Context(), kept(t, third), nil)
+	fourth, err := pulled(t, c, kept(t, third))
 	if err != nil || len(s.requests) != 1 || len(names(t, fourth)) != 250 || fourth.ETag != `"one"` {
 		t.Errorf("%d requests, %v", len(s.requests), err)
 	}
 	// Of another registry nothing is taken over.
 	old.URL = "https://other.example"
 	s.requests, s.etag = nil, ""
-	if _, err := c.Pull(t.Context(), old, nil); err != nil || s.requests[0].Get("updated_since") != "" {
+	if _, err := pulled(t, c, old); err != nil || s.requests[0].Get("updated_since") != "" {
 		t.Errorf("%v, %v", s.requests, err)
 	}
 }
@@ -291,7 +315,7 @@ func TestFaults(t *testing.T) {
 				waits = append(waits, d)
 				return nil
 			}
-			got, err := c.Pull(t.Context(), nil, nil)
+			got, err := pulled(t, c, nil)
 			switch {
 			case f.want == "" && (err != nil || len(names(t, got)) != 150):
 				t.Errorf("%v", err)
@@ -305,7 +329,7 @@ func TestFaults(t *testing.T) {
 	}
 	s := newSource(t)
 	s.Close()
-	if _, err := client(s).Pull(t.Context(), nil, nil); err == nil {
+	if _, err := pulled(t, client(s), nil); err == nil {
 		t.Error("a registry that is down answered")
 	}
 }
@@ -328,7 +352,7 @@ func TestHostile(t *testing.T) {
 		`{"server":` + doc("a.b/time", "x") + `,"_meta":{"io.modelcontextprotocol.registry/official":{"status":"active","updatedAt":"9999 or so"}}}`,
 		`{"server":` + doc("a.b/old", "x") + `,"_meta":{"io.modelcontextprotocol.registry/official":{"isLatest":false}}}`,
 	}
-	got, err := client(s).Pull(t.Context(), nil, nil)
+	got, err := pulled(t, client(s), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,17 +364,15 @@ func TestHostile(t *testing.T) {
 	if strings.ContainsAny(c.index, "\x1b\x07\u202e\u009b") {
 		t.Error("the index has what does something to a terminal")
 	}
-	exact, _ := c.Lookup("a.b/loud")
-	if exact == nil {
-		t.Fatal("a server with a loud description is gone")
-	}
-	if entries, err := c.Entries(*exact); err != nil || entries[0].About != "[31mred evil line tab 2J" {
+	if entries, _, err := c.Lookup("a.b/loud"); err != nil || len(entries) == 0 || entries[0].About != "[31mred evil line tab 2J" {
 		t.Errorf("%+v, %v", entries, err)
 	}
-	if exact, _ := c.Lookup("a.b/empty"); exact == nil {
-		t.Error("a server without packages is not there")
-	} else if _, err := c.Entries(*exact); err == nil {
-		t.Error("a server without packages has entries")
+	if entries, _, err := c.Lookup("a.b/empty"); err == nil {
+		t.Errorf("a server without packages has entries: %v", entries)
+	}
+	// It takes no other's place among what is found.
+	if hits, n := c.Find(listing.NewQuery("b"), 200); len(hits) != 122 || n != 123 {
+		t.Errorf("%d of %d", len(hits), n)
 	}
 }
 
@@ -375,18 +397,131 @@ func TestGet(t *testing.T) {
 	}
 }
 
+// TestNames: a name is as it was published, whatever of it is searched.
+func TestNames(t *testing.T) {
+	s := newSource(t)
+	all := []string{"io.github.someone/plain", "io.github.Some-One/Server_X", "COM.example/Server", "com.example/io.github.x", "com.example/server"}
+	for _, name := range all {
+		s.put(name, "2026-01-01T00:00:00Z")
+	}
+	got, err := pulled(t, client(s), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := kept(t, got)
+	if list := names(t, c); !slices.Equal(list, slices.Sorted(slices.Values(all))) {
+		t.Errorf("%q", list)
+	}
+	for _, name := range all {
+		entries, _, err := c.Lookup(name)
+		if err != nil || len(entries) != 1 || entries[0].Name != name {
+			t.Errorf("%s: %v, %v", name, entries, err)
+		}
+		if got := found(c, name); len(got) == 0 || got[0] != name && !strings.EqualFold(got[0], name) {
+			t.Errorf("%s finds %q", name, got)
+		}
+	}
+	// A delta goes on from what was kept.
+	again, err := pulled(t, client(s), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list := names(t, kept(t, again)); !slices.Equal(list, slices.Sorted(slices.Values(all))) {
+		t.Errorf("%q", list)
+	}
+}
+
+// TestCursorExpires: a registry that forgets its cursors in the middle of a delta is asked
+// from the beginning again; what came already does not come twice, and tombstones hold.
+func TestCursorExpires(t *testing.T) {
+	s := newSource(t)
+	for i := range 350 {
+		s.put(fmt.Sprintf("a.b/s%03d", i), "2026-01-01T00:00:00Z")
+	}
+	first, err := pulled(t, client(s), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := kept(t, first)
+	for i := range 350 {
+		s.put(fmt.Sprintf("a.b/s%03d", i), "2026-02-01T00:00:00Z")
+	}
+	s.servers["a.b/s001"] = published{doc("a.b/s001", "x"), statusDeleted, "2026-02-02T00:00:00Z"}
+	s.requests = nil
+	s.fault = func(n int, w http.ResponseWriter, _ *http.Request) bool {
+		if n == 3 {
+			http.Error(w, `{"title":"Bad Request","status":400,"detail":"Invalid cursor"}`, http.StatusBadRequest)
+		}
+		return n == 3
+	}
+	second, err := pulled(t, client(s), old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := kept(t, second)
+	if list := names(t, now); len(list) != 349 || slices.Contains(list, "a.b/s001") || now.Newest != "2026-02-02T00:00:00Z" || len(s.requests) != 7 {
+		t.Errorf("%d servers after %d requests, newest %s", len(list), len(s.requests), now.Newest)
+	}
+}
+
+// TestChangedMeanwhile: what is published on a page that came already, while others come,
+// is in the next delta, though what was seen is younger.
+func TestChangedMeanwhile(t *testing.T) {
+	s := newSource(t)
+	for i := range 150 {
+		s.put(fmt.Sprintf("a.b/s%03d", i), "2026-01-01T00:00:00Z")
+	}
+	s.fault = func(n int, _ http.ResponseWriter, _ *http.Request) bool {
+		if n == 2 {
+			s.put("a.b/s000-new", time.Now().UTC().Format(time.RFC3339Nano))
+			s.put("a.b/s149", time.Now().Add(time.Millisecond).UTC().Format(time.RFC3339Nano))
+			s.put("a.b/s148", "9999-01-01T00:00:00Z")
+		}
+		return false
+	}
+	first, err := pulled(t, client(s), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list := names(t, first); slices.Contains(list, "a.b/s000-new") {
+		t.Fatal("the page came too late for this test")
+	}
+	second, err := pulled(t, client(s), kept(t, first))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list := names(t, second); !slices.Contains(list, "a.b/s000-new") {
+		t.Errorf("what changed while the pages came is missing; newest is %s", first.Newest)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for text, want := range map[string]time.Duration{
+		"": time.Second, "7": 7 * time.Second, "0": time.Second, "-3": time.Second, "3600": time.Minute, "9223372036854775807": time.Minute,
+		"soon": time.Second, "Fri, 02 Jan 2026 03:04:25 GMT": 20 * time.Second, "Fri, 02 Jan 2026 03:00:00 GMT": time.Second,
+		"Sat, 02 Jan 2027 03:00:00 GMT": time.Minute,
+	} {
+		if got := retryAfter(text, now); got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
+	}
+}
+
 // FuzzOpen: whatever the file of a copy holds, it is read or refused.
 func FuzzOpen(f *testing.F) {
-	r, err := newRecord(json.RawMessage(doc("a.b/c", "x")), "", "")
+	text := doc("a.b/c", "x")
+	r, err := newRecord(json.RawMessage(text), "", "")
 	if err != nil {
 		f.Fatal(err)
 	}
-	data, err := (&Copy{URL: "https://x.example", records: map[string]record{r.Name: r}}).Encode()
-	if err != nil {
+	r.docs, r.length = strings.NewReader(text), int64(len(text))
+	var data bytes.Buffer
+	if err := (&Copy{URL: "https://x.example", records: map[string]record{r.name: r}}).Save(&data); err != nil {
 		f.Fatal(err)
 	}
-	f.Add(data)
-	f.Add([]byte("{\"format\":1,\"index\":9}\n1\t2\ta/b\t\n"))
+	f.Add(data.Bytes())
+	f.Add([]byte("{\"format\":2,\"index\":9}\na/b\t\t\t1\t2\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		path := filepath.Join(t.TempDir(), "servers")
 		if err := os.WriteFile(path, data, 0o600); err != nil {
@@ -397,10 +532,9 @@ func FuzzOpen(f *testing.F) {
 			return
 		}
 		defer c.Close()
-		for _, hit := range c.Search(listing.NewQuery("a")) {
-			_, _ = c.Entries(hit)
-		}
-		_, _ = c.Lookup("a/b")
+		found(c, "a")
+		found(c, "mistyped")
+		_, _, _ = c.Lookup("a/b")
 		_, _ = c.all()
 	})
 }
