@@ -90,24 +90,25 @@ func (r *record) doc() (json.RawMessage, error) {
 }
 
 // A line of the index has first what is searched, in small letters: the name without
-// what most have in common, title and description. Then what it was before that, if it
-// was not the same.
+// what most have in common, title and description. Then what is read of an answer.
 const (
 	fieldName = iota
 	fieldTitle
 	fieldAbout
+	fieldMark // how the name begins, how it is written, and whether the server is as it should be
 	fieldAt
 	fieldLength
-	fieldMark // markPrefix, markOther or nothing: what the name is
 	fieldStatus
 	fieldMessage
 	fieldOther // the name, with markOther
 	fields
 )
 
+// What a mark is made of.
 const (
 	markPrefix = "g" // listing.CommonPrefix comes first
-	markOther  = "o"
+	markOther  = "o" // it is another in small letters
+	markStatus = "!" // the status is not statusActive
 )
 
 const format = 2
@@ -133,7 +134,10 @@ func (c *Copy) Save(w io.Writer) error {
 		default:
 			mark, other = markOther, name
 		}
-		fmt.Fprintf(&index, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", text.Name, text.Title, text.About, at, r.length, mark, r.status, r.message, other)
+		if r.status != statusActive {
+			mark += markStatus
+		}
+		fmt.Fprintf(&index, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", text.Name, text.Title, text.About, mark, at, r.length, r.status, r.message, other)
 		at += r.length
 	}
 	words := strings.Join(slices.Sorted(maps.Keys(vocabulary)), "\n")
@@ -206,7 +210,8 @@ func openFile(f *os.File) (*Copy, error) {
 func (c *Copy) part(at int64, length int) (string, error) {
 	var b strings.Builder
 	b.Grow(length)
-	_, err := io.Copy(&b, io.NewSectionReader(c.file, at, int64(length)))
+	// By pieces as large as the cache of a processor: what is read is copied once more.
+	_, err := io.CopyBuffer(struct{ io.Writer }{&b}, struct{ io.Reader }{io.NewSectionReader(c.file, at, int64(length))}, make([]byte, 256<<10))
 	return b.String(), err
 }
 
@@ -228,12 +233,8 @@ func cutLine(text string) (l line) {
 	return l
 }
 
-func (l *line) text() listing.Text {
-	return listing.Text{Name: l[fieldName], Title: l[fieldTitle], About: l[fieldAbout]}
-}
-
 func (l *line) name() string {
-	switch l[fieldMark] {
+	switch strings.TrimSuffix(l[fieldMark], markStatus) {
 	case markPrefix:
 		return listing.CommonPrefix + l[fieldName]
 	case markOther:
@@ -336,42 +337,46 @@ func (c *Copy) all() (map[string]record, error) {
 // cannot be read is passed over.
 func (c *Copy) Find(q listing.Query, most int) (hits []listing.Hit, all int) {
 	type found struct {
-		line
-		score int
+		name, line string
+		score      int
 	}
 	// A few more, in the place of those that have nothing to install.
 	keep := most + most/2 + 8
 	var best []found
 	better := func(a, b found) int {
-		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.line[fieldName], b.line[fieldName]))
+		return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(a.name, b.name))
 	}
 	needles := c.rarest(q.Needles())
 	if len(needles) == 0 {
 		return nil, 0
 	}
-	for text := range c.lines(needles...) {
-		l := cutLine(text)
-		score := q.Score(l.text())
+	for line := range c.lines(needles...) {
+		var text listing.Text
+		var rest string
+		text.Name, rest, _ = strings.Cut(line, "\t")
+		text.Title, rest, _ = strings.Cut(rest, "\t")
+		text.About, rest, _ = strings.Cut(rest, "\t")
+		score := q.Score(text)
 		if score == 0 {
 			continue
 		}
-		if l[fieldStatus] != statusActive {
+		if mark, _, _ := strings.Cut(rest, "\t"); strings.HasSuffix(mark, markStatus) {
 			score = (score + 1) / 2
 		}
 		all++
-		f := found{l, score}
-		if len(best) == keep && better(f, best[keep-1]) > 0 {
+		f := found{text.Name, line, score}
+		if len(best) == keep && better(f, best[keep-1]) >= 0 {
 			continue
 		}
 		at, _ := slices.BinarySearchFunc(best, f, better)
-		best = slices.Insert(best, at, f)
-		best = best[:min(len(best), keep)]
+		best = slices.Insert(best[:min(len(best), keep-1)], at, f)
 	}
 	for _, f := range best {
 		if len(hits) == most {
 			break
 		}
-		r, ok := c.record(&f.line)
+		l := cutLine(f.line)
+		r, ok := c.record(&l)
 		if !ok {
 			continue
 		}
