@@ -20,8 +20,9 @@ func newSearch(a *app) *cobra.Command {
 		Use:   "search [WORD…] [--sync] [--limit N] [--json]",
 		Short: "Find servers that can be installed",
 		Long: `Find servers by words in their names, titles, tags and descriptions, the best first;
-without words, list them. Words that are mistyped are found where nothing has them as
-they are.
+without words, list them. Other words for the same are found as well (gh, k8s), those that
+are mistyped where few have them as they are, and where nothing has all words, what has
+most of them.
 
 Those of Berth's own catalogue were looked at: their packages, versions and hashes are
 in it, what they need is declared, and of those that were run what they listed. Those of

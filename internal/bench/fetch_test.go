@@ -18,10 +18,10 @@ import (
 	"github.com/berth-run/berth/supervisor"
 )
 
-// BenchmarkFetched: the everything server from a copy of its package, against the
-// same by npx with its cache full, and against node on the same file by hand: start
-// to its first answer, and the memory of its processes.
-func BenchmarkFetched(b *testing.B) {
+// BenchmarkInstalled: the everything server as berth install has it, confined and not,
+// against the same by npx with its cache full, and against node on the same file by hand:
+// start to its first answer, and the memory of its processes and of its shim.
+func BenchmarkInstalled(b *testing.B) {
 	if os.Getenv("BERTH_TEST_REGISTRIES") != "1" {
 		b.Skip("needs BERTH_TEST_REGISTRIES=1, and registry.npmjs.org")
 	}
@@ -30,19 +30,18 @@ func BenchmarkFetched(b *testing.B) {
 			b.Skipf("%s is not in the PATH", program)
 		}
 	}
-	const rounds = 7
+	const rounds = 11
 	bin := released.Build(b)
 	dir := filepath.Join(b.TempDir(), "home")
 	ctx := context.Background()
-	add := func(name string, flags ...string) {
-		args := append([]string{"--home", dir, "add", name, "--no-run"}, flags...)
-		out, err := exec.CommandContext(ctx, bin, append(args, "--", "npx", "-y", "@modelcontextprotocol/server-everything")...).CombinedOutput()
-		if err != nil {
+	do := func(args ...string) {
+		if out, err := exec.CommandContext(ctx, bin, append([]string{"--home", dir}, args...)...).CombinedOutput(); err != nil {
 			b.Fatalf("%v\n%s", err, out)
 		}
 	}
-	add("copy")
-	add("npx", "--no-fetch")
+	do("install", "everything", "--as", "confined", "--yes")
+	do("install", "everything", "--as", "open", "--yes", "--profile", "off")
+	do("add", "npx", "--no-run", "--no-fetch", "--profile", "off", "--", "npx", "-y", "@modelcontextprotocol/server-everything")
 	h, err := home.Open(dir, nil)
 	if err != nil {
 		b.Fatal(err)
@@ -52,7 +51,7 @@ func BenchmarkFetched(b *testing.B) {
 		b.Fatal(err)
 	}
 	specs := map[string]berth.ProcessSpec{}
-	for _, name := range []string{"copy", "npx"} {
+	for _, name := range []string{"confined", "open", "npx"} {
 		s, err := h.ReadServer(name)
 		if err != nil {
 			b.Fatal(err)
@@ -86,25 +85,15 @@ func BenchmarkFetched(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		id, err := proc.Identify(st.PID)
-		if err != nil {
-			b.Fatal(err)
-		}
-		tree, err := proc.Descendants(id)
-		if err != nil {
-			b.Fatal(err)
-		}
-		memory[name], processes[name] = pss(b, st.PID), 1+len(tree)
-		for _, p := range tree {
-			memory[name] += pss(b, p.PID)
-		}
+		memory[name], processes[name] = tree(b, st.PID)
+		memory["shim of "+name] = pss(b, st.ShimPID)
 		if _, err := m.Stop(ctx, name); err != nil {
 			b.Fatal(err)
 		}
 		return took
 	}
 	byHand := func() time.Duration {
-		spec := specs["copy"]
+		spec := specs["open"]
 		cmd := exec.CommandContext(ctx, spec.Command, spec.Args...)
 		in, err := cmd.StdinPipe()
 		if err != nil {
@@ -131,18 +120,38 @@ func BenchmarkFetched(b *testing.B) {
 		_ = cmd.Wait()
 		return took
 	}
-	var direct, npx, node []time.Duration
+	took := map[string][]time.Duration{}
 	round("npx") // fills its cache
 	for range rounds {
-		direct = append(direct, round("copy"))
-		npx = append(npx, round("npx"))
-		node = append(node, byHand())
+		for _, name := range []string{"confined", "open", "npx"} {
+			took[name] = append(took[name], round(name))
+		}
+		took["node"] = append(took["node"], byHand())
 	}
-	b.Logf("copy %v, npx %v, node by hand %v; %.1f, %.1f and %.1f MiB PSS; %d and %d processes", median(direct), median(npx), median(node),
-		memory["copy"], memory["npx"], memory["node"], processes["copy"], processes["npx"])
-	b.ReportMetric(ratio(median(direct), median(node)), "start/node")
-	b.ReportMetric(ratio(median(npx), median(node)), "npx-start/node")
-	b.ReportMetric(memory["copy"]/memory["node"], "PSS/node")
-	b.ReportMetric(memory["npx"]/memory["node"], "npx-PSS/node")
+	for _, name := range []string{"confined", "open", "npx"} {
+		b.Logf("%s: %v, %.1f MiB PSS in %d processes, %.1f of its shim; node by hand %v, %.1f MiB", name, median(took[name]), memory[name], processes[name],
+			memory["shim of "+name], median(took["node"]), memory["node"])
+		b.ReportMetric(ratio(median(took[name]), median(took["node"])), name+"/node")
+		b.ReportMetric(memory[name]/memory["node"], name+"-PSS/node")
+	}
 	b.ReportMetric(0, "ns/op")
+}
+
+// tree is the proportional set size of a process and its descendants in MiB, and how many
+// they are.
+func tree(b *testing.B, pid int) (mib float64, n int) {
+	b.Helper()
+	id, err := proc.Identify(pid)
+	if err != nil {
+		b.Fatal(err)
+	}
+	all, err := proc.Descendants(id)
+	if err != nil {
+		b.Fatal(err)
+	}
+	mib = pss(b, pid)
+	for _, p := range all {
+		mib += pss(b, p.PID)
+	}
+	return mib, 1 + len(all)
 }

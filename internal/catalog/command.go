@@ -23,6 +23,9 @@ type Request struct {
 	// in the language of its kind; "" for the newest. Extras are those of PyPI.
 	Package, Version string
 	Extras           string
+	// With is another package of PyPI that is to be there, in a version: what the author
+	// of a package should have asked for.
+	With string
 	// Program is the name of the program; "" for the one that the package is for.
 	Program string
 	// Args are the program's.
@@ -178,15 +181,25 @@ var (
 	version     = regexp.MustCompile(`^[A-Za-z0-9.+!-]+$`)
 )
 
-// parseUVX: uvx [--from SPEC] PROGRAM[@VERSION] ARGS.
+// parseUVX: uvx [--from SPEC] [--with SPEC] PROGRAM[@VERSION] ARGS.
 func parseUVX(words []string) (Request, error) {
-	values, rest, _, err := flags(words, []string{"-q", "--quiet"}, []string{"--from"})
+	values, rest, _, err := flags(words, []string{"-q", "--quiet"}, []string{"--from"}, []string{"--with"})
 	if err != nil {
 		return Request{}, err
 	}
 	if len(rest) == 0 {
 		return Request{}, fmt.Errorf("no program is named")
 	}
+	r, err := uvxRequest(values, rest)
+	if with, ok := values["--with"]; ok && err == nil {
+		if r.With = strings.ReplaceAll(with, " ", ""); !pypiSpec.MatchString(r.With) {
+			return r, fmt.Errorf("%q is not the name of a package of an index", with)
+		}
+	}
+	return r, err
+}
+
+func uvxRequest(values map[string]string, rest []string) (Request, error) {
 	if from, ok := values["--from"]; ok {
 		return pypiRequest(from, rest[0], rest[1:])
 	}

@@ -40,6 +40,9 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s:\n got %+v, %v, %v\nwant %+v", line, got, is, err, want)
 		}
 	}
+	if got, _, err := Parse([]string{"uvx", "--from", "pkg", "--with", "mcp < 2", "prog"}); err != nil || got.With != "mcp<2" || got.Package != "pkg" {
+		t.Errorf("with: %+v, %v", got, err)
+	}
 	got, _, err := Parse([]string{"uvx", "--from", "pkg[a,b] >= 1", "prog"})
 	if err != nil || got.Extras != "a,b" || got.String() != "pkg[a,b]>=1" {
 		t.Errorf("extras: %+v, %v", got, err)
@@ -48,7 +51,7 @@ func TestParse(t *testing.T) {
 		"npx", "npx -y", "npx -c 'x'", "npx --no-install pkg", "npx --registry=x pkg", "npx -p a -p b c", "npx -p",
 		"npx ./dir", "npx ../x", "npx /abs", "npx user/repo", "npx github:a/b", "npx git+https://x/y", "npx https://x/y.tgz",
 		"npx pkg@npm:other", "npx pkg@file:x", "npx -p=pkg x", "npx -p pkg ../x", "npm exec pkg --flag", "npm exec",
-		"uvx", "uvx --python 3.12 x", "uvx --with a b", "uvx --from git+https://x y", "uvx --from ./x y", "uvx x==1", "uvx x@../y",
+		"uvx", "uvx --python 3.12 x", "uvx --with ./a b", "uvx --with a --with b c", "uvx --with --from b", "uvx --from git+https://x y", "uvx --from ./x y", "uvx x==1", "uvx x@../y",
 		"uvx --from a ../b", "pipx run https://x", "pipx run --python 3 x", "pipx run",
 	} {
 		if got, is, err := Parse(strings.Fields(line)); !is || err == nil {

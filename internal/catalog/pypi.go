@@ -117,7 +117,7 @@ func (p *pypi) resolvePip(ctx context.Context, r Request, l *Lock) error {
 	report := filepath.Join(p.dir, "report.json")
 	args := append(p.pip[1:], "--python", pythonOf(p.venv()), "install", "--dry-run", "--ignore-installed",
 		"--disable-pip-version-check", "--no-input", "--progress-bar", "off", "--report", report)
-	if _, err := p.run(ctx, p.dir, p.seen, p.pip[0], append(append(args, p.binaryOnly()...), r.String())...); err != nil {
+	if _, err := p.run(ctx, p.dir, p.seen, p.pip[0], append(append(args, p.binaryOnly()...), wanted(r)...)...); err != nil {
 		return err
 	}
 	doc, err := os.ReadFile(report)
@@ -127,6 +127,14 @@ func (p *pypi) resolvePip(ctx context.Context, r Request, l *Lock) error {
 	l.Tree, err = pipTree(doc)
 	l.Native = requirements(l.Tree)
 	return err
+}
+
+// wanted is what is resolved together.
+func wanted(r Request) []string {
+	if r.With == "" {
+		return []string{r.String()}
+	}
+	return []string{r.String(), r.With}
 }
 
 // pipTree reads pip's installation report.
@@ -192,7 +200,7 @@ func requirements(tree []Entry) string {
 // resolveUV has uv write requirements with hashes.
 func (p *pypi) resolveUV(ctx context.Context, r Request, l *Lock) error {
 	in := filepath.Join(p.dir, "requirements.in")
-	if err := os.WriteFile(in, []byte(r.String()+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(in, []byte(strings.Join(wanted(r), "\n")+"\n"), 0o600); err != nil {
 		return err
 	}
 	args := append([]string{"pip", "compile", "--python", pythonOf(p.venv()), "--generate-hashes", "--no-header", "--no-annotate",

@@ -60,7 +60,11 @@ type Entry struct {
 	// run, "" for the only one. Hashes are those that the package's own file may
 	// have, as its registry writes them. Of what is downloaded, Package is the URL, or
 	// the path, and Program what is run, in which ${__dirname} is where it is unpacked.
-	Package string   `toml:"package" json:"package,omitzero"`
+	Package string `toml:"package" json:"package,omitzero"`
+	// With is a package of PyPI, in versions, that is installed beside it: what it needs
+	// and does not say. An author who asks for any version of a library gets one that has
+	// changed since.
+	With    string   `toml:"with" json:"with,omitzero"`
 	Program string   `toml:"program" json:"program,omitzero"`
 	Hashes  []string `toml:"hashes" json:"hashes,omitempty"`
 	// URL is where a remote server is, Transport how it is spoken to: "" is stdio, or
@@ -130,9 +134,11 @@ func types() []string { return []string{"", "string", "number", "boolean", "dire
 var (
 	npmName  = regexp.MustCompile(`^(?:@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*$`)
 	pypiName = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$`)
-	exact    = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+!_-]*$`)
-	keyName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`)
-	variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	// requirement is one of PyPI: a name, and what its version is compared with.
+	requirement = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*(?:[<>=!~]=?[0-9A-Za-z.*]+)(?:,[<>=!~]=?[0-9A-Za-z.*]+)*$`)
+	exact       = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+!_-]*$`)
+	keyName     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`)
+	variable    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
 // most bounds what is taken of a text that others wrote.
@@ -172,6 +178,9 @@ func (e *Entry) Check() error {
 		}
 	default:
 		bad("it is of kind %.40q, which is not one that Berth installs", e.Kind)
+	}
+	if e.With != "" && (e.Kind != PyPI || !requirement.MatchString(e.With)) {
+		bad("%.80q is nothing that is installed beside it", e.With)
 	}
 	if !e.versionIsExact() {
 		bad("%.40q is no exact version", e.Version)
@@ -273,7 +282,11 @@ func (e *Entry) Command() []string {
 		if e.Version != "" {
 			spec += "==" + e.Version
 		}
-		return []string{"uvx", "--from", spec, cmp.Or(e.Program, e.Package)}
+		command := []string{"uvx", "--from", spec}
+		if e.With != "" {
+			command = append(command, "--with", e.With)
+		}
+		return append(command, cmp.Or(e.Program, e.Package))
 	case OCI:
 		return []string{"docker", "run", "-i", "--rm", e.Image()}
 	case Go:
