@@ -2,6 +2,7 @@
 .PHONY: build quick check test race fuzz chaos mutants bench bench-gateway catalog-check cover
 
 KILLS ?= 10000
+FETCH_KILLS ?= 200
 SECONDS ?= 120
 
 build: ## a stripped binary, bin/berth
@@ -22,8 +23,9 @@ race:
 fuzz: ## every fuzz target, SECONDS in all
 	.ci/fuzz.sh $(SECONDS)
 
-chaos: ## the kill loop: every named point once, then KILLS at random
+chaos: ## the kill loop: every named point once, then KILLS at random; fetches, installs and updates, FETCH_KILLS of each
 	BERTH_CHAOS_KILLS=$(KILLS) go test -tags failpoint -v -count=1 -timeout 3h ./internal/chaos
+	BERTH_FETCH_KILLS=$(FETCH_KILLS) go test -v -count=1 -timeout 1h -run 'TestKilledFetch|TestKilledInstall' ./internal/catalog ./cmd/berth
 
 mutants: ## break a promise on purpose; a test must notice
 	.ci/mutants.sh

@@ -7,10 +7,12 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -98,8 +100,22 @@ func TestRegistry(t *testing.T) {
 	try(exitFailed, []string{"403"}, "search", "--sync")
 	try(exitOK, []string{"io.github.someone/frob"}, "search", "frob")
 	try(exitFailed, []string{"403"}, "info", "com.example/online")
+	source.Close()
+	try(exitFailed, []string{source.URL, "refused", "hint: is there a network? what was copied before is used meanwhile", "io.github.someone/frob"}, "search", "--sync", "frob")
+	// One that is old is said to be, and used.
+	file := filepath.Join(b.dir, "registry", "servers")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-50 * time.Hour).UTC().Format(time.RFC3339)
+	if err := os.WriteFile(file, regexp.MustCompile(`"at":"[^"]*"`).ReplaceAll(text, []byte(`"at":"`+old+`"`)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	try(exitOK, []string{"note: the copy of the registry is 2 days old: berth search --sync", "io.github.someone/frob"}, "search", "frob")
+	try(exitOK, []string{"2 days old", "package    npm @someone/frob"}, "info", "io.github.someone/frob")
 	// A copy that is damaged is said, and hides nothing.
-	if err := os.WriteFile(filepath.Join(b.dir, "registry", "servers"), []byte("{}"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	try(exitOK, []string{"warning: the copy of the registry", "memory"}, "search", "memory")

@@ -30,7 +30,7 @@ func BenchmarkInstalled(b *testing.B) {
 			b.Skipf("%s is not in the PATH", program)
 		}
 	}
-	const rounds = 11
+	const rounds = 15
 	bin := released.Build(b)
 	dir := filepath.Join(b.TempDir(), "home")
 	ctx := context.Background()

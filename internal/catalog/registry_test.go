@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -33,6 +34,7 @@ type registry struct {
 	npm     map[string]map[string]npmPkg // by name and version
 	wheels  map[string]map[string][]byte // by name and file name
 	forged  map[string][]byte            // sent in the place of a file
+	cut     map[string]bool              // files of which half is sent
 	fetched map[string]int               // how often a file was asked for
 	onFile  func(path string)            // before a file is sent
 	lazy    map[string][]string          // directories of packages that nobody asked for yet
@@ -54,7 +56,7 @@ func (r *registry) serve(w http.ResponseWriter, req *http.Request) {
 	path := strings.TrimPrefix(req.URL.Path, "/")
 	r.pack(path)
 	r.mu.Lock()
-	onFile, forged := r.onFile, r.forged[path]
+	onFile, forged, cut := r.onFile, r.forged[path], r.cut[path]
 	var body []byte
 	switch {
 	case strings.HasPrefix(path, "simple/"):
@@ -94,6 +96,11 @@ func (r *registry) serve(w http.ResponseWriter, req *http.Request) {
 	}
 	if onFile != nil && (strings.HasPrefix(path, "wheel/") || strings.Contains(path, "/-/")) {
 		onFile(path)
+	}
+	if cut {
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		_, _ = w.Write(body[:len(body)/2])
+		panic(http.ErrAbortHandler)
 	}
 	_, _ = w.Write(body)
 }

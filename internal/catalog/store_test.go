@@ -344,6 +344,53 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// TestCutOff: where the network breaks off in the middle of a file, what was to be fetched
+// is not there, and nothing of it; once it is back it is fetched.
+func TestCutOff(t *testing.T) {
+	for _, c := range []struct {
+		name, tool, file string
+		command          []string
+	}{
+		{"npm", "npm", "who/-/2.1.0.tgz", []string{"npx", "@test/hello"}},
+		{"pip", "python3", "wheel/who-py/who_py-2.5-py3-none-any.whl", []string{"uvx", "hello-py"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			need(t, c.tool)
+			if c.name == "pip" && os.Getenv("BERTH_TEST_REGISTRIES") != "1" {
+				t.Skip("needs BERTH_TEST_REGISTRIES=1: it takes long, as what that switches on")
+			}
+			r, h := newRegistry(t), openHome(t)
+			publishHello(t, r, filepath.Join(t.TempDir(), "ran"))
+			publishPython(t, r)
+			r.cut = map[string]bool{c.file: true}
+			o := options(t, r.environ(t, "PIP_RETRIES=1"))
+			o.Look = func(name string) (string, error) {
+				if name == "uv" {
+					return "", exec.ErrNotFound
+				}
+				return exec.LookPath(name)
+			}
+			s := New(h)
+			if _, err := s.Fetch(t.Context(), parsed(t, c.command...), o, use(t, h, "hello")); err == nil {
+				t.Fatal("half a file was taken")
+			}
+			if _, err := h.ReadServer("hello"); err == nil || len(copies(t, h)) > 0 || len(left(t, h)) > 0 {
+				t.Errorf("%v; copies %q, left %q", err, copies(t, h), left(t, h))
+			}
+			r.mu.Lock()
+			r.cut = nil
+			r.mu.Unlock()
+			got, err := s.Fetch(t.Context(), parsed(t, c.command...), o, use(t, h, "hello"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if text := printed(t, got); !strings.Contains(text, "hello world") {
+				t.Errorf("it printed %q", text)
+			}
+		})
+	}
+}
+
 // TestMissingTools: the error says what to install.
 func TestMissingTools(t *testing.T) {
 	h := openHome(t)
