@@ -113,7 +113,7 @@ func TestRegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 	try(exitOK, []string{"note: the copy of the registry is 2 days old: berth search --sync", "io.github.someone/frob"}, "search", "frob")
-	try(exitOK, []string{"2 days old", "package    npm @someone/frob"}, "info", "io.github.someone/frob")
+	try(exitOK, []string{"2 days old", "npm @someone/frob 2.0.0"}, "info", "io.github.someone/frob")
 	// A copy that is damaged is said, and hides nothing.
 	if err := os.WriteFile(file, []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
