@@ -155,7 +155,7 @@ func withTools(doc, server string, tools []string, day string) string {
 	begin := "[[server]]\nname = \"" + server + "\"\n"
 	before, rest, _ := strings.Cut(doc, begin)
 	entry, after, more := strings.Cut(rest, "\n[[server]]\n")
-	entry = regexp.MustCompile(`(?m)^ran = .*\n|^tools = \[(?:\n  .*)*\n\]\n`).ReplaceAllString(entry, "")
+	entry = regexp.MustCompile(`(?m)^(?:not_)?(?:ran|run) = .*\n|^tools = \[(?:\n  .*)*\n\]\n`).ReplaceAllString(entry, "")
 	var b strings.Builder
 	b.WriteString(before + begin)
 	fmt.Fprintf(&b, "ran = %q\ntools = [\n", day)

@@ -178,7 +178,7 @@ func (v infoView) print(u *ui) error {
 	}
 	if v.Kind != listing.Remote {
 		if v.Ran == "" {
-			row("tools", "not run")
+			row("tools", strings.TrimSuffix("not run: "+v.NotRun, ": "))
 		} else {
 			row("tools", fmt.Sprintf("%d, when it was run on %s: %s", len(v.Tools), v.Ran, strings.Join(v.Tools, ", ")))
 		}

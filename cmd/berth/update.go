@@ -176,7 +176,7 @@ func nonEmpty(text string) []string {
 // same says whether two entries declare the same.
 func same(a, b listing.Entry) bool {
 	// When it was run and what it listed is no part of it.
-	a.Ran, b.Ran, a.Tools, b.Tools = "", "", nil, nil
+	a.Ran, b.Ran, a.Tools, b.Tools, a.NotRun, b.NotRun = "", "", nil, nil, "", ""
 	a.Signed, b.Signed = "", "" // that depends on the day
 	one, errA := json.Marshal(a)
 	two, errB := json.Marshal(b)

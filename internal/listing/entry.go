@@ -90,9 +90,10 @@ type Entry struct {
 	Signed   string            `toml:"-" json:"signed,omitzero"`
 
 	// Ran says when it was run from this version, and Tools what it listed; of one
-	// that was not run nothing is known.
-	Ran   string   `toml:"ran" json:"ran,omitzero"`
-	Tools []string `toml:"tools" json:"tools,omitempty"`
+	// that was not run nothing is known, and NotRun says why.
+	Ran    string   `toml:"ran" json:"ran,omitzero"`
+	Tools  []string `toml:"tools" json:"tools,omitempty"`
+	NotRun string   `toml:"not_run" json:"notRun,omitzero"`
 	// Unusable says why Berth cannot install it.
 	Unusable string `toml:"-" json:"unusable,omitzero"`
 }

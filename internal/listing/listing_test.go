@@ -62,11 +62,14 @@ func TestBuiltIn(t *testing.T) {
 		if err != nil || !found || got.Name != e.Name {
 			t.Errorf("of the package %s is %q, %v", e.Package, got.Name, err)
 		}
+		if (e.Ran == "") != (e.NotRun != "") {
+			t.Errorf("%s: it ran on %q, and did not because %q", e.Name, e.Ran, e.NotRun)
+		}
 		if hits, _ := Search(e.Name, 9, Catalogue(all)); len(hits) == 0 || hits[0].Entry.Name != e.Name {
 			t.Errorf("%s is not what is found first by its name", e.Name)
 		}
 	}
-	if len(all) < 40 || ran < 15 {
+	if len(all) < 40 || ran < 50 {
 		t.Errorf("%d servers, of which %d ran", len(all), ran)
 	}
 	for _, name := range []string{"memory", "filesystem", "everything", "fetch", "git", "github", "playwright", "sequential-thinking", "time"} {
