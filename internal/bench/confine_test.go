@@ -4,6 +4,7 @@ package bench
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -43,9 +44,10 @@ func timeOpens() int {
 }
 
 // BenchmarkStartConfined: what full confinement adds to a start, against what bubblewrap
-// adds to an exec as sandbox-runtime runs it: a shell and two relays in namespaces of
-// their own (its filter of system calls, one more exec, left out). Without bwrap, socat
-// and bash only the first is measured.
+// adds to an exec as sandbox-runtime runs it. With runtimeVar that is the command which
+// sandbox-runtime itself makes, without it one of ours in its shape: a shell and two
+// relays in namespaces of their own, its filter of system calls left out. Without bwrap,
+// socat and bash only what Berth adds is measured.
 func BenchmarkStartConfined(b *testing.B) {
 	const rounds = 60
 	m := openInMemory(b)
@@ -71,12 +73,12 @@ func BenchmarkStartConfined(b *testing.B) {
 	begin(plain)
 	begin(confined) // what the system can do is found out once
 
-	wrapped := bubblewrap(b)
+	bareArgv, wrapped := bubblewrap(b)
 	var one, two, bare, inside []time.Duration
 	for range rounds {
 		one, two = append(one, begin(plain)), append(two, begin(confined))
 		if wrapped != nil {
-			bare, inside = append(bare, firstByte(b, []string{"sh", "-c", greetAndStay})), append(inside, firstByte(b, wrapped))
+			bare, inside = append(bare, firstByte(b, bareArgv)), append(inside, firstByte(b, wrapped))
 		}
 	}
 	// What other programs take comes on top of each: the tenth part that had least of it
@@ -112,15 +114,24 @@ func openInMemory(b *testing.B) *supervisor.Manager {
 
 const greetAndStay = "echo; exec cat"
 
-// bubblewrap is its command line as sandbox-runtime makes it; nil if something of that
-// is not installed.
-func bubblewrap(b *testing.B) []string {
+// runtimeVar names a directory in which sandbox-runtime was installed, by
+// `npm install @anthropic-ai/sandbox-runtime`. It needs node, bwrap, socat and ripgrep.
+const runtimeVar = "BERTH_BENCH_SANDBOX_RUNTIME"
+
+// bubblewrap is its command line as sandbox-runtime makes it, and what is run in it as it
+// is without; nil if something of that is not installed.
+func bubblewrap(b *testing.B) (bare, wrapped []string) {
 	for _, program := range []string{"bwrap", "socat", "bash"} {
 		if _, err := exec.LookPath(program); err != nil {
 			b.Logf("%s is not installed: nothing is compared with bubblewrap", program)
-			return nil
+			return nil, nil
 		}
 	}
+	bare = []string{"bash", "-c", greetAndStay}
+	if dir := os.Getenv(runtimeVar); dir != "" {
+		return bare, []string{"bash", "-c", "exec " + sandboxRuntime(b, dir)}
+	}
+	b.Logf("%s is not set: bubblewrap runs without the filter of system calls", runtimeVar)
 	dir := b.TempDir()
 	var sockets []string
 	for _, name := range []string{"http", "socks"} {
@@ -132,12 +143,44 @@ func bubblewrap(b *testing.B) []string {
 		b.Cleanup(func() { l.Close() })
 		sockets = append(sockets, path)
 	}
-	script := fmt.Sprintf("socat TCP-LISTEN:3128,fork,reuseaddr UNIX-CONNECT:%s >/dev/null 2>&1 &\nsocat TCP-LISTEN:1080,fork,reuseaddr UNIX-CONNECT:%s >/dev/null 2>&1 &\nexec sh -c '%s'",
+	script := fmt.Sprintf("socat TCP-LISTEN:3128,fork,reuseaddr UNIX-CONNECT:%s >/dev/null 2>&1 &\nsocat TCP-LISTEN:1080,fork,reuseaddr UNIX-CONNECT:%s >/dev/null 2>&1 &\nexec bash -c '%s'",
 		sockets[0], sockets[1], greetAndStay)
-	return []string{
-		"bwrap", "--new-session", "--die-with-parent", "--unshare-net", "--unshare-pid", "--proc", "/proc", "--dev", "/dev",
+	return bare, []string{
+		"bwrap", "--new-session", "--die-with-parent", "--unshare-net", "--unshare-pid", "--unshare-user", "--proc", "/proc", "--dev", "/dev",
 		"--ro-bind", "/", "/", "--bind", dir, dir, "--tmpfs", "/root", "--", "bash", "-c", script,
 	}
+}
+
+// sandboxRuntime is the line for a shell that the package in dir makes of a command. The
+// proxies of the package serve it until the benchmark ends.
+func sandboxRuntime(b *testing.B, dir string) string {
+	b.Helper()
+	const program = `import { SandboxManager as s } from '@anthropic-ai/sandbox-runtime'
+await s.initialize({ network: { allowedDomains: ['example.com'], deniedDomains: [] }, filesystem: { denyRead: [], allowWrite: [], denyWrite: [] } })
+process.stdout.write(JSON.stringify(await s.wrapWithSandbox(process.argv[1])) + '\n')
+process.stdin.on('end', async () => { await s.reset(); process.exit(0) }).resume()`
+	cmd := exec.Command("node", "--input-type=module", "-e", program, greetAndStay)
+	cmd.Dir, cmd.Stderr = dir, os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		in.Close()
+		cmd.Wait()
+	})
+	var line string
+	if err := json.NewDecoder(out).Decode(&line); err != nil {
+		b.Fatalf("%s: it makes no command: %v", runtimeVar, err)
+	}
+	return line
 }
 
 // firstByte is how long a program takes until it says something.

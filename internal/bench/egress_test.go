@@ -18,6 +18,7 @@ import (
 	"unsafe"
 
 	"github.com/berth-run/berth/internal/egress"
+	"github.com/berth-run/berth/internal/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -210,7 +211,7 @@ func within(b *testing.B, dial func(ctx context.Context) (net.Conn, error)) *pla
 		b.Fatal(err)
 	}
 	var files []*os.File
-	p.run(func() { files, err = egress.Inside(rules.Ports()) })
+	p.run(func() { files, err = netns.Prepare(rules.Ports()) })
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,5 +1,5 @@
-// Package confined makes a process the shim of a confined server, or the init of one:
-// package shim with the network of package egress.
+// Package confined makes a process the shim of a confined server: package shim with the
+// network of package egress.
 //
 //	argv ──▶ init of package shim ──▶ plain servers, without package net
 //	           └─ needs a network ──▶ init of this package ──▶ confined ones
@@ -16,9 +16,9 @@ import (
 	"github.com/berth-run/berth/internal/shim"
 )
 
-// init plays the roles that the init of package shim leaves. Package net and what sorts
-// before it are initialised by now, half a megabyte that only a confined server's
-// processes have.
+// init plays the role that the init of package shim leaves. Package net and what sorts
+// before it are initialised by now, half a megabyte that only a confined server's shim
+// has.
 func init() { shim.Main(os.Args, network{}) }
 
 type network struct{}
@@ -32,8 +32,6 @@ func (network) Rules(permissions []string) (shim.Rules, error) {
 	}
 	return rules{r}, nil
 }
-
-func (network) Inside(ports []uint16) ([]*os.File, error) { return egress.Inside(ports) }
 
 type rules struct{ *egress.Rules }
 

@@ -6,13 +6,14 @@
 //	       ── TCP 198.18.0.2:443 ────▶ listener :443  ┘ held by the shim      └ address, dial, splice
 //
 // Design A: the server has a network namespace of its own, in which every address of
-// the world is this host. Inside makes it so and returns sockets that listen there;
-// they are sent to the shim, which accepts, and dials outside. Nothing stays within.
+// the world is this host. Package netns makes it so and returns sockets that listen
+// there; they are sent to the shim, which accepts, and dials outside. Nothing stays
+// within.
 // Design B, where namespaces are not allowed: a seccomp filter notifies the shim of
 // each connect(2), which connects the socket to a port of its own instead.
 //
 //	// PID 1 of the namespaces:
-//	files, err := egress.Inside(rules.Ports()) // sent to the shim by SCM_RIGHTS
+//	files, err := netns.Prepare(rules.Ports()) // sent to the shim by SCM_RIGHTS
 //
 //	// The shim:
 //	server, err := egress.Start(egress.Config{Rules: rules, Files: files, Violation: record})
@@ -30,21 +31,21 @@ import (
 	"net/netip"
 	"os"
 	"time"
+
+	"github.com/berth-run/berth/internal/netns"
 )
 
-// ProxyAddr is where, within, an HTTP proxy (CONNECT and absolute-form) listens for
-// clients that would rather ask one. It is an address of the world within, so that
-// NO_PROXY lists of loopback do not meet it and loopback's port stays free.
+// ProxyAddr is where, within, an HTTP proxy (CONNECT and absolute-form) listens:
+// netns.ProxyHost and ProxyPort.
 const ProxyAddr = "198.18.0.1:3128"
 
-// dnsPort is answered whatever address is asked.
-const dnsPort = 53
+const dnsPort = netns.DNSPort
 
 // Config is what Start needs. Rules are required, and Files or Notify.
 type Config struct {
 	// Rules are what is allowed.
 	Rules *Rules
-	// Files are those of Inside, in any order, or those of a Handover. Start takes
+	// Files are those of netns.Prepare, in any order, or those of a Handover. Start takes
 	// them over, also when it fails.
 	Files []*os.File
 	// State is that of the Handover that Files are from.

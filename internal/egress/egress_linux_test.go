@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/berth-run/berth/internal/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -426,7 +427,7 @@ func TestInward(t *testing.T) {
 			if err := w.server.Publish(l, 8123); err != nil {
 				t.Fatal(err)
 			}
-			for range 3 * inwardSockets {
+			for range 3 * netns.InwardSockets {
 				if err := probeEcho("tcp", l.Addr().String()); err != nil {
 					t.Fatal(err)
 				}

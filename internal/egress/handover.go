@@ -26,7 +26,7 @@ type kept struct {
 // arrive.
 const pauseTime = time.Second
 
-// take begins to serve files that Inside or Handover returned.
+// take begins to serve files that netns.Prepare or Handover returned.
 func (s *Server) take(files []*os.File, state []byte) error {
 	defer func() { closeAll(files) }()
 	var k kept

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/berth-run/berth/internal/netns"
 )
 
 // headerTime is how long a client of the proxy may take for its header.
@@ -66,7 +68,9 @@ func (s *Server) serveProxy(c net.Conn) {
 	s.forward(c, out, r, rest)
 }
 
-func proxyAddr() netip.AddrPort { return netip.MustParseAddrPort(ProxyAddr) }
+func proxyAddr() netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4(netns.ProxyHost()), netns.ProxyPort)
+}
 
 // meant is the destination of a request. An address may be one of those that names
 // have within.

@@ -212,7 +212,7 @@ func (r *Rules) knowsName(name string) bool {
 // always, for what is tried there to be seen.
 var commonPorts = [...]uint16{22, 25, 465, 587, 993, 1433, 3000, 3306, 5000, 5432, 5672, 6379, 8000, 8080, 8443, 9000, 9092, 9200, 27017}
 
-// Ports are those that Inside must listen on, in ascending order, 53 and the proxy's
+// Ports are those that netns.Prepare must listen on, in ascending order, 53 and the proxy's
 // not among them.
 func (r *Rules) Ports() []uint16 {
 	ports := []uint16{80, 443}

@@ -23,9 +23,6 @@ func (s *Server) startNotify(f *os.File) error {
 	return errors.ErrUnsupported
 }
 
-// Inside needs network namespaces, which are Linux's.
-func Inside(ports []uint16) ([]*os.File, error) { return nil, errors.ErrUnsupported }
-
 // takeOne serves a listener for clients of the proxy: there is no world within on
 // these systems, and a server is kept from all else by other means, or not at all.
 func (s *Server) takeOne(f *os.File) (kept bool, err error) {

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// takeOne serves a file of Inside's by what it is. It says whether the file itself is
+// takeOne serves a file of netns.Prepare by what it is. It says whether the file itself is
 // kept; of others there is a copy.
 func (s *Server) takeOne(f *os.File) (kept bool, err error) {
 	option := func(name int) int {
@@ -136,7 +136,7 @@ func isSix(f *os.File) bool {
 const inwardTime = time.Second
 
 // DialInward connects to a port within, on which the server listens. In design A it
-// takes one of the sockets that Inside made for it, of which there are 16 of a kind;
+// takes one of the sockets that netns.Prepare made for it, of which there are 16 of a kind;
 // in design B the server listens on this host, and so it connects as anybody.
 func (s *Server) DialInward(ctx context.Context, port uint16) (net.Conn, error) {
 	if !s.inward.any() && s.notify != nil {

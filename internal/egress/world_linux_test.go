@@ -23,6 +23,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/berth-run/berth/internal/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -65,7 +66,7 @@ func enter(role, ports string, argv []string) error {
 			list = append(list, uint16(n))
 		}
 		var err error
-		if files, err = Inside(list); err != nil {
+		if files, err = netns.Prepare(list); err != nil {
 			return err
 		}
 	}

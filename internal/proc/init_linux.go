@@ -88,7 +88,7 @@ func initMain(args []string, hooks Hooks) {
 		}
 	}
 	dropCapabilities()
-	c, err := p.start(syscall.SysProcAttr{Setsid: true})
+	c, err := p.startServer(hooks)
 	if err != nil {
 		failed := &startError{op: opExec, err: err}
 		if se, ok := err.(*startError); ok {
@@ -110,6 +110,35 @@ func initMain(args []string, hooks Hooks) {
 	p.becomeSmall(c.pid)
 	go obey()
 	reapUntilEmpty(c.pid)
+}
+
+// startServer starts the server of the namespace. One that is confined needs no stage for
+// that, the exec of a Go program and most of what confinement cost: what the hook of the
+// stage does to itself is done by a thread of this process, which forks the server and then
+// ends. Capabilities, no_new_privs, Landlock's domain and filters of system calls are a
+// thread's own, and a child has those of the thread that made it. Limits and cgroups are
+// those of the process: for them there has to be a stage.
+func (p program) startServer(hooks Hooks) (*child, error) {
+	attr := syscall.SysProcAttr{Setsid: true}
+	if p.channel == absent || !p.limits.none() || len(p.joins) > 0 || !cleanSignals() {
+		return p.start(attr)
+	}
+	type started struct {
+		c   *child
+		err error
+	}
+	done := make(chan started)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with this function
+		if failed := callHook(hooks.Stage, p.channel); failed != nil {
+			done <- started{err: failed}
+			return
+		}
+		c, err := p.fork(p.path, p.argv, p.files, attr)
+		done <- started{c, err}
+	}()
+	s := <-done
+	return s.c, s.err
 }
 
 func parseInitArgs(args []string) (program, error) {

@@ -22,8 +22,8 @@
 //
 // The package uses its own executable in two more roles, told apart by argv[0]:
 // [InitName] is the init of a PID namespace, [ExecName] sets limits and then
-// executes the server; both call [Hooks] for one that is to be confined. A binary that calls Start must call [InitMain] first
-// thing when its argv[0] is one of them.
+// executes the server; they call [Hooks] for one that is to be confined. A binary that
+// calls Start must call [InitMain] first thing when its argv[0] is one of them.
 package proc
 
 import (
@@ -112,15 +112,15 @@ type Confine struct {
 	Network, IPC, Hostname bool
 }
 
-// Hooks are what the roles call for a program whose Spec says Confine, each on the
-// main thread. An error ends the start, which reports it as ErrUnconfined with its
-// text.
+// Hooks are what the roles call for a program whose Spec says Confine. An error ends
+// the start, which reports it as ErrUnconfined with its text.
 type Hooks struct {
 	// Init is called by the init of a PID namespace, which has all capabilities in
-	// its namespaces, before anything else runs in them.
+	// its namespaces, before anything else runs in them, on its main thread.
 	Init func(channel int) error
-	// Stage is called by the process that then executes the program, on the thread
-	// that does. Limits that could stand in its way are set afterwards.
+	// Stage is called on a thread that then executes the program, or forks the process
+	// that does, and comes to nothing else: what it does must be to its thread alone.
+	// Limits that could stand in its way are set afterwards.
 	Stage func(channel int) error
 }
 

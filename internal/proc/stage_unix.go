@@ -27,12 +27,6 @@ func InitMain(args []string, hooks Hooks) {
 	os.Exit(2)
 }
 
-// Hooked says whether args are those of an InitName that calls Hooks.Init.
-func Hooked(args []string) bool {
-	const extras = 7 // see initArgs
-	return len(args) > extras && args[0] == InitName && strings.HasPrefix(args[extras], "c")
-}
-
 // stageArgs are the arguments of the stage: the descriptor of the report, behind
 // which lie those of the channel, if there is one, and of the files to join; the
 // limits, and the server's path and argv.

@@ -22,9 +22,6 @@ const killedSignal = ""
 
 func mechanisms() []berth.TreeMechanism { return []berth.TreeMechanism{berth.TreeJob} }
 
-// Hooked: there are no such roles on Windows.
-func Hooked([]string) bool { return false }
-
 // InitMain is for roles that Windows does not need: a job takes the limits, and
 // CreateProcess places the child in it.
 func InitMain([]string, Hooks) {

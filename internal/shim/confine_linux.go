@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/berth-run/berth"
+	"github.com/berth-run/berth/internal/netns"
 	"github.com/berth-run/berth/internal/proc"
 	"github.com/berth-run/berth/internal/sandbox"
 	"golang.org/x/sys/unix"
@@ -26,25 +27,18 @@ const (
 // mostRights is how many descriptors one message may carry (SCM_MAX_FD is 253).
 const mostRights = 200
 
-// hooks are what this binary does in the roles of package proc. Without a network
-// there is none for Init.
-func hooks(network Network) proc.Hooks {
-	h := proc.Hooks{Stage: stageHook}
-	if network != nil {
-		h.Init = func(channel int) error { return initHook(channel, network) }
-	}
-	return h
-}
+// hooks are what this binary does in the roles of package proc.
+func hooks() proc.Hooks { return proc.Hooks{Init: initHook, Stage: stageHook} }
 
 // initHook prepares the namespaces: their network first, for which it needs what the
 // mounts may hide.
-func initHook(channel int, network Network) error {
+func initHook(channel int) error {
 	i, err := instructed(channel)
 	if err != nil {
 		return err
 	}
 	if i.Plan.Namespaces.Net {
-		files, err := network.Inside(i.Ports)
+		files, err := netns.Prepare(i.Ports)
 		if err != nil {
 			return fmt.Errorf("make a network of its own: %w", err)
 		}

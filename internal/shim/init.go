@@ -33,12 +33,8 @@ func Main(args []string, network Network) {
 		if network != nil || !confines(args) {
 			os.Exit(run(args, network))
 		}
-	case proc.InitName:
-		if network != nil || !proc.Hooked(args) {
-			proc.InitMain(args, hooks(network))
-		}
-	case proc.ExecName:
-		proc.InitMain(args, hooks(network))
+	case proc.InitName, proc.ExecName:
+		proc.InitMain(args, hooks())
 	case sandbox.ProbeName:
 		sandbox.ProbeMain(args)
 	}

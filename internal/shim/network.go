@@ -12,22 +12,19 @@ import (
 type Network interface {
 	// Rules returns what the permissions allow.
 	Rules(permissions []string) (Rules, error)
-	// Inside prepares the fresh network namespace that this process is in, and returns
-	// what its way out is served on.
-	Inside(ports []uint16) ([]*os.File, error)
 }
 
 // Rules are what a server may reach.
 type Rules interface {
 	// Open: it may reach everything, and has no network of its own.
 	Open() bool
-	// Ports are those for Inside.
+	// Ports are those for netns.Prepare.
 	Ports() []uint16
 	// Environ are the variables by which programs find their way out.
 	Environ(notify bool) []string
 	// Allows says whether an address and port of IPv4 may be reached.
 	Allows(address string) bool
-	// Serve serves the way out, on files of Inside or what a WayOut handed over with
+	// Serve serves the way out, on files of netns.Prepare or what a WayOut handed over with
 	// the state, or by the notifications of connects. It takes all of them over. denied
 	// is told what was refused; it does not block. What comes to the ports on this host's
 	// loopback is passed to those within, where the server has a network of its own; a

@@ -1,10 +1,9 @@
-package egress
+package netns
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
 	"unsafe"
@@ -12,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inwardSockets is how many connections there can be at a time to what the server
+// InwardSockets is how many connections there can be at a time to what the server
 // listens on, by IPv4 and by IPv6.
-const inwardSockets = 16
+const InwardSockets = 16
 
 // backlog is how many connections wait for the shim to accept them.
 const backlog = 128
@@ -22,22 +21,24 @@ const backlog = 128
 // maxPorts keeps what is sent to the shim within one message (SCM_MAX_FD is 253).
 const maxPorts = 200
 
-// Inside makes every address of the fresh network namespace that the caller is in
+// Prepare makes every address of the fresh network namespace that the caller is in
 // this host, and returns listeners on port 53 (UDP and TCP), on the given ports and
-// on ProxyAddr, sockets for dialling inward, and ones that see what is tried
+// on that of the proxy, sockets for dialling inward, and ones that see what is tried
 // elsewhere. The caller needs CAP_NET_ADMIN and CAP_NET_RAW there, and to be on one
 // thread; it sends the files to the shim and closes them before the server runs.
 //
 // Ports below 1024 cannot be the server's own, which has no capability to listen on
 // them. A server that listens on one of the others that it was granted as a
 // destination finds it in use.
-func Inside(ports []uint16) (files []*os.File, err error) {
+func Prepare(ports []uint16) (files []*os.File, err error) {
 	if len(ports) > maxPorts {
 		return nil, fmt.Errorf("%d ports are granted, of which a server can have %d", len(ports), maxPorts)
 	}
 	defer func() {
 		if err != nil {
-			closeAll(files)
+			for _, f := range files {
+				f.Close()
+			}
 			files = nil
 		}
 	}()
@@ -52,25 +53,26 @@ func Inside(ports []uint16) (files []*os.File, err error) {
 		files = append(files, os.NewFile(uintptr(fd), what))
 		return nil
 	}
-	proxy := netip.MustParseAddrPort(ProxyAddr)
-	for _, s := range []struct {
-		kind int
-		at   netip.AddrPort
-	}{{unix.SOCK_DGRAM, anyAddr(six, dnsPort)}, {unix.SOCK_STREAM, anyAddr(six, dnsPort)}, {unix.SOCK_STREAM, proxy}} {
-		if s.at == proxy && slices.Contains(ports, proxy.Port()) {
-			continue // the listener on all addresses is on this one as well
-		}
-		fd, err := bound(s.kind, s.at)
-		if err := add(fd, err, fmt.Sprintf("listen on %v inside", s.at)); err != nil {
+	listen := func(kind int, at unix.Sockaddr, port uint16) error {
+		fd, err := bound(kind, at)
+		return add(fd, err, fmt.Sprintf("listen on port %d inside", port))
+	}
+	if err := listen(unix.SOCK_DGRAM, anyAddr(six, DNSPort), DNSPort); err != nil {
+		return files, err
+	}
+	if err := listen(unix.SOCK_STREAM, anyAddr(six, DNSPort), DNSPort); err != nil {
+		return files, err
+	}
+	if !slices.Contains(ports, ProxyPort) { // the listener on all addresses is on its own as well
+		if err := listen(unix.SOCK_STREAM, &unix.SockaddrInet4{Addr: ProxyHost(), Port: ProxyPort}, ProxyPort); err != nil {
 			return files, err
 		}
 	}
 	for _, port := range ports {
-		if port == dnsPort {
+		if port == DNSPort {
 			continue
 		}
-		fd, err := bound(unix.SOCK_STREAM, anyAddr(six, port))
-		if err := add(fd, err, fmt.Sprintf("listen on port %d inside", port)); err != nil {
+		if err := listen(unix.SOCK_STREAM, anyAddr(six, port), port); err != nil {
 			return files, err
 		}
 	}
@@ -79,7 +81,7 @@ func Inside(ports []uint16) (files []*os.File, err error) {
 		families = append(families, unix.AF_INET6)
 	}
 	for _, family := range families {
-		for range inwardSockets {
+		for range InwardSockets {
 			fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
 			if err := add(fd, err, "make a socket inside"); err != nil {
 				return files, err
@@ -95,21 +97,19 @@ func Inside(ports []uint16) (files []*os.File, err error) {
 	return files, nil
 }
 
-func anyAddr(six bool, port uint16) netip.AddrPort {
+func anyAddr(six bool, port uint16) unix.Sockaddr {
 	if six {
-		return netip.AddrPortFrom(netip.IPv6Unspecified(), port)
+		return &unix.SockaddrInet6{Port: int(port)}
 	}
-	return netip.AddrPortFrom(netip.IPv4Unspecified(), port)
+	return &unix.SockaddrInet4{Port: int(port)}
 }
 
 // bound returns a socket that listens at an address. One of :: is for both kinds of
 // addresses.
-func bound(kind int, at netip.AddrPort) (int, error) {
-	family, to := unix.AF_INET, unix.Sockaddr(nil)
-	if at.Addr().Is6() {
-		family, to = unix.AF_INET6, &unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()}
-	} else {
-		to = &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}
+func bound(kind int, at unix.Sockaddr) (int, error) {
+	family := unix.AF_INET
+	if _, six := at.(*unix.SockaddrInet6); six {
+		family = unix.AF_INET6
 	}
 	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -134,7 +134,7 @@ func bound(kind int, at netip.AddrPort) (int, error) {
 		}
 	}
 	if err == nil {
-		err = os.NewSyscallError("bind", unix.Bind(fd, to))
+		err = os.NewSyscallError("bind", unix.Bind(fd, at))
 	}
 	if err == nil && kind == unix.SOCK_STREAM {
 		err = os.NewSyscallError("listen", unix.Listen(fd, backlog))
@@ -175,7 +175,7 @@ func everywhere() (six bool, err error) {
 }
 
 func haveSix() bool {
-	fd, err := bound(unix.SOCK_STREAM, netip.AddrPortFrom(netip.IPv6Loopback(), 0))
+	fd, err := bound(unix.SOCK_STREAM, &unix.SockaddrInet6{Addr: [16]byte{15: 1}})
 	if err == nil {
 		unix.Close(fd)
 	}
