@@ -227,17 +227,13 @@ func TestHookFails(t *testing.T) {
 	})
 }
 
-// roomy is a limit in bytes under which a stage with the race detector, which maps much,
-// can still execute the server.
-const roomy = 1 << 30
-
 // TestConfinedHasNoMore: the server has its streams and the tree lock, whatever the
 // roles had: no channel, no report, no cgroup.
 func TestConfinedHasNoMore(t *testing.T) {
 	eachMechanism(t, func(t *testing.T, m berth.TreeMechanism) {
 		checkLeaks(t)
 		_, confine := confined(t, "ok", "ok")
-		r := startRig(t, withMechanism(m), listFiles, confine, func(s *Spec) { s.MaxMemoryBytes = roomy })
+		r := startRig(t, withMechanism(m), listFiles, confine, func(s *Spec) { s.MaxMemoryBytes = 256 << 20 })
 		for _, f := range strings.Fields(r.line()) {
 			number, target, _ := strings.Cut(f, "=")
 			fd, _ := strconv.Atoi(number)
@@ -307,7 +303,7 @@ func TestConfinedLimits(t *testing.T) {
 		checkLeaks(t)
 		_, confine := confined(t, "ok", "ok")
 		r := startRig(t, withMechanism(m), confine, shell("ulimit -n; ulimit -Hn; read x"), func(s *Spec) {
-			s.MaxFileDescriptors, s.MaxMemoryBytes = 77, roomy
+			s.MaxFileDescriptors, s.MaxMemoryBytes = 77, 256<<20
 		})
 		mustBe(t, "soft", r.line(), "77")
 		mustBe(t, "hard", r.line(), "77")

@@ -93,14 +93,24 @@ func stageMain(args []string, hooks Hooks) {
 	if fail == nil && p.channel != absent {
 		fail = callHook(hooks.Stage, p.channel)
 	}
+	var execute func() syscall.Errno
+	if fail == nil {
+		if execute, err = prepareExec(args[5], args[6:], os.Environ()); err != nil {
+			fail = &startError{op: opExec, err: err}
+		}
+	}
+	// The last limit may be less than this process has already: whatever is allocated
+	// from then on ends it.
+	about, failed := []byte{aboutToExec}, append(make([]byte, 0, 32), opExec+" "...)
 	if fail == nil {
 		fail = p.limits.apply()
 	}
 	if fail == nil {
-		_, _ = unix.Write(report, []byte{aboutToExec})
-		fail = &startError{op: opExec, err: syscall.Exec(args[5], args[6:], os.Environ())}
+		_, _ = unix.Write(report, about)
+		_, _ = unix.Write(report, strconv.AppendUint(failed, uint64(execute()), 10))
+	} else {
+		_, _ = unix.Write(report, fail.encode())
 	}
-	_, _ = unix.Write(report, fail.encode())
 	os.Exit(127)
 }
 
