@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -75,10 +76,20 @@ func BenchmarkStartConfined(b *testing.B) {
 
 	bareArgv, wrapped := bubblewrap(b)
 	var one, two, bare, inside []time.Duration
+	spent := processorTime(b)
+	var cpu [4]time.Duration // of each of these, all its rounds
+	timed := func(which int, do func() time.Duration) time.Duration {
+		before := spent()
+		took := do()
+		cpu[which] += spent() - before
+		return took
+	}
 	for range rounds {
-		one, two = append(one, begin(plain)), append(two, begin(confined))
+		one = append(one, timed(0, func() time.Duration { return begin(plain) }))
+		two = append(two, timed(1, func() time.Duration { return begin(confined) }))
 		if wrapped != nil {
-			bare, inside = append(bare, firstByte(b, bareArgv)), append(inside, firstByte(b, wrapped))
+			bare = append(bare, timed(2, func() time.Duration { return firstByte(b, bareArgv) }))
+			inside = append(inside, timed(3, func() time.Duration { return firstByte(b, wrapped) }))
 		}
 	}
 	// What other programs take comes on top of each: the tenth part that had least of it
@@ -88,13 +99,45 @@ func BenchmarkStartConfined(b *testing.B) {
 	ms(quantile(one, 10), "ms-plain")
 	ms(quantile(two, 10), "ms-confined")
 	ms(added, "ms-added")
+	ms((cpu[1]-cpu[0])/rounds, "ms-cpu-added") // of start and stop
 	if wrapped != nil {
 		others := quantile(inside, 10) - quantile(bare, 10)
 		ms(quantile(inside, 10), "ms-bubblewrap")
 		ms(others, "ms-added-by-bubblewrap")
 		b.ReportMetric(ratio(added, others), "of-bubblewrap")
+		ms((cpu[3]-cpu[2])/rounds, "ms-cpu-added-by-bubblewrap")
 	}
 	b.ReportMetric(0, "ns/op")
+}
+
+// processorTime returns what tells how much of the processors' time this process and all
+// that come from it have spent, whoever their parents are by then. It needs a cpuacct
+// hierarchy of cgroup version 1 that may be written, and tells of nothing without.
+func processorTime(b *testing.B) func() time.Duration {
+	b.Helper()
+	const root = "/sys/fs/cgroup/cpuacct"
+	group := filepath.Join(root, fmt.Sprintf("berth-bench-%d", os.Getpid()))
+	if err := os.Mkdir(group, 0o755); err != nil {
+		b.Logf("no processor time is told: %v", err)
+		return func() time.Duration { return 0 }
+	}
+	if err := os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte("0"), 0); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := os.WriteFile(filepath.Join(root, "cgroup.procs"), []byte("0"), 0); err != nil {
+			b.Error(err)
+		}
+		_ = os.Remove(group) // of a process that is just ending, with the machine
+	})
+	return func() time.Duration {
+		text, err := os.ReadFile(filepath.Join(group, "cpuacct.usage"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		ns, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+		return time.Duration(ns)
+	}
 }
 
 // openInMemory is open of a home that no disk is waited for in, if there is such a place.
