@@ -130,6 +130,7 @@ func (p program) startServer(hooks Hooks) (*child, error) {
 	done := make(chan started)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with this function
+		dropCapabilities()     // it may have been made when there were some
 		if failed := callHook(hooks.Stage, p.channel); failed != nil {
 			done <- started{err: failed}
 			return

@@ -3,6 +3,7 @@ package proc
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -23,6 +24,14 @@ var roles = map[string]func(args []string){
 	"reuse":      reuseRole,
 	"docker":     dockerRole,
 	"many":       manyRole,
+}
+
+// init keeps the roles on the main thread, as initialisation is, in which a released
+// binary plays them.
+func init() {
+	if os.Args[0] == InitName || os.Args[0] == ExecName {
+		runtime.LockOSThread()
+	}
 }
 
 func TestMain(m *testing.M) {
