@@ -290,6 +290,36 @@ func TestConfinedRefused(t *testing.T) {
 	w.stop("a")
 }
 
+// TestLearnWithoutNamespaces: where each connect is put before the supervisor, what the
+// server tries with files is seen by the same listener, and still not allowed.
+func TestLearnWithoutNamespaces(t *testing.T) {
+	w := newWorld(t)
+	o := newOutside(t, "hello")
+	dir := shortDir(t)
+	letter, note := filepath.Join(dir, "letter"), filepath.Join(dir, "note")
+	if err := os.WriteFile(letter, []byte("dear"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	spec := confinedGuest(t, []string{"network:localhost:" + o.port},
+		"read", letter, "write", note, "dial", "localhost:"+o.port, "dial", "127.0.0.1:9")
+	spec.Confine.Learn = true
+	spec.TreeKill = berth.TreeProcessGroup
+	w.start("a", spec)
+	for _, line := range []string{"read " + letter + ": refused", "write " + note + ": refused", "dial localhost:" + o.port + ": hello", "dial 127.0.0.1:9: refused", "all done"} {
+		w.awaitLog("a", line)
+	}
+	st, err := w.m.Status(w.ctx, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, grant := range []string{"filesystem:read:" + letter, "filesystem:write:" + dir, "network:127.0.0.1:9"} {
+		if !slices.ContainsFunc(st.Denied, func(d berth.Denial) bool { return d.Grant == grant }) {
+			t.Errorf("%s was not learned: %+v", grant, st.Denied)
+		}
+	}
+	w.stop("a")
+}
+
 // TestConfinedNonsense: permissions that cannot be read are an error of the spec.
 func TestConfinedNonsense(t *testing.T) {
 	w := newWorld(t)

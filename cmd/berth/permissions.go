@@ -66,8 +66,7 @@ press Enter. Then it prints a --grant for each file, program, socket, host and p
 that the server was refused; --apply, or a yes at a terminal, grants them. What a server
 does once it may do that is seen by the next run. Never proposed is what shows keys,
 tokens or a browser's data: that is for you to grant by hand, if at all. Read what is proposed: a server that means
-harm asks for what it would like to have. Files are seen on Linux where namespaces can be had, connections
-wherever they are judged by name; elsewhere there is no --learn.
+harm asks for what it would like to have. It is for Linux alone.
 
 --json prints {"name", "profile", "require", "chosen", "permissions":
 [{"permission", "from"}], "revoked", "warnings", "running", "current",

@@ -39,10 +39,10 @@ func (r rules) Open() bool { return r.Rules.Open }
 
 func (r rules) Environ(notify bool) []string { return egress.Environ(r.Rules, notify) }
 
-func (r rules) Serve(files []*os.File, notify *os.File, state []byte, ports []uint16, denied func(shim.Violation)) (shim.WayOut, error) {
+func (r rules) Serve(files []*os.File, notify *os.File, state []byte, ports []uint16, denied func(shim.Violation), other shim.Heard) (shim.WayOut, error) {
 	s, err := egress.Start(egress.Config{
 		Rules: r.Rules, Files: files, State: state, Notify: notify,
-		Violation: func(v egress.Violation) { denied(shim.Violation(v)) },
+		Violation: func(v egress.Violation) { denied(shim.Violation(v)) }, Other: other,
 	})
 	if err != nil {
 		return nil, err

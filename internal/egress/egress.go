@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"github.com/berth-run/berth/internal/netns"
+	"github.com/berth-run/berth/internal/unotify"
 )
 
 // ProxyAddr is where, within, an HTTP proxy (CONNECT and absolute-form) listens:
@@ -50,9 +51,12 @@ type Config struct {
 	Files []*os.File
 	// State is that of the Handover that Files are from.
 	State []byte
-	// Notify is the descriptor of the seccomp filter that notifies of connect(2), and
-	// of nothing else (design B). Start takes it over.
+	// Notify is the descriptor of the seccomp filter that notifies of connect(2)
+	// (design B). Start takes it over.
 	Notify *os.File
+	// Other gets the calls that Notify notifies of and that are no connects, and answers
+	// them; it is called by many goroutines. Nil refuses them.
+	Other func(*unotify.Listener, unotify.Call)
 	// Violation is told of what was refused. It is called by many goroutines, may be
 	// called very often, and must not block.
 	Violation func(Violation)

@@ -106,12 +106,15 @@ func (s *Server) hear() {
 		slots <- struct{}{}
 		go func() {
 			defer func() { <-slots }()
-			// The connect is done for the thread that asked, which is told how it went.
-			errno := unix.EPERM
-			if call.Number == unix.SYS_CONNECT {
-				errno = s.connectFor(call)
+			switch {
+			case call.Number == unix.SYS_CONNECT:
+				// It is done for the thread that asked, which is told how it went.
+				s.notify.calls.Answer(call, s.connectFor(call))
+			case s.config.Other != nil:
+				s.config.Other(s.notify.calls, call)
+			default:
+				s.notify.calls.Answer(call, unix.EPERM)
 			}
-			s.notify.calls.Answer(call, errno)
 		}()
 	}
 }

@@ -48,7 +48,7 @@ func Compile(c berth.Confinement, f Facts) (Plan, error) {
 	b.scratch()
 	b.network()
 	b.unixSockets()
-	b.learn()
+	b.plan.Learn = b.facts.Learn
 	return b.finish(), nil
 }
 
@@ -332,15 +332,6 @@ func (b *builder) network() {
 	}
 	if len(b.plan.Ports) > 0 {
 		b.plan.Gaps[berth.GuaranteeEgress] = "whoever can reach the port that it listens on can be told anything"
-	}
-}
-
-// learn decides whether what is tried with files can be known: there is one listener for
-// a filter, and each connect may need it.
-func (b *builder) learn() {
-	b.plan.Learn = b.facts.Learn && !b.plan.Notify
-	if b.facts.Learn && !b.plan.Learn {
-		b.warn("files that it is refused are not seen here, only connections: there is no network namespace")
 	}
 }
 

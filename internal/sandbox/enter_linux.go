@@ -13,8 +13,8 @@ import (
 
 // Enter confines the calling thread, which must be locked, for good: what it then
 // executes keeps it. The descriptor that it returns is the one on which the supervisor
-// hears of connects, or of all that Learn is about, -1 without Notify and Learn; the
-// caller sends it there and closes it.
+// hears of connects, of all that Learn is about, or of both, -1 without Notify and Learn;
+// the caller sends it there and closes it.
 func (p *Plan) Enter() (notify int, err error) { return p.enter(landlockVersion()) }
 
 // enter is Enter with what a version of Landlock can do.

@@ -79,7 +79,7 @@ type Plan struct {
 	// descriptor that Enter returns.
 	Notify bool `json:"notify,omitzero"`
 	// Learn has what the server tries with files put before the supervisor as well, which
-	// lets all of it go on to what the plan decides. Never with Notify.
+	// lets all of it go on to what the plan decides.
 	Learn bool `json:"learn,omitzero"`
 	// UnixSockets lets the server make Unix sockets other than connected pairs.
 	UnixSockets bool `json:"unix_sockets,omitzero"`

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/berth-run/berth/internal/unotify"
 	"golang.org/x/sys/unix"
@@ -18,11 +19,13 @@ import (
 type Learner struct {
 	plan  *Plan
 	home  string
-	calls *unotify.Listener
+	calls *unotify.Listener // nil where somebody else hears
 	tell  func(what, grant string)
 	known map[int]learnedCall // by number
-	seen  map[touch]struct{}
 	done  chan struct{}
+
+	mu   sync.Mutex // guards seen, and that one call is judged at a time
+	seen map[touch]struct{}
 }
 
 type touch struct {
@@ -34,13 +37,11 @@ type touch struct {
 const mostTouches = 50_000
 
 // Learning begins to hear. home is the user's home directory; the file is what Enter
-// returned, and is taken over. tell is called by one goroutine, and may be called often.
+// returned, and is taken over. With Notify it is nil: there is one listener for a filter,
+// and whoever connects for the server gives what is not for it to Heard. tell is called
+// by one goroutine at a time, and may be called often.
 func (p *Plan) Learning(f *os.File, home string, tell func(what, grant string)) (*Learner, error) {
-	calls, err := unotify.Open(f)
-	if err != nil {
-		return nil, err
-	}
-	l := &Learner{plan: p, home: home, calls: calls, tell: tell, known: map[int]learnedCall{}, seen: map[touch]struct{}{}, done: make(chan struct{})}
+	l := &Learner{plan: p, home: home, tell: tell, known: map[int]learnedCall{}, seen: map[touch]struct{}{}, done: make(chan struct{})}
 	if a, ok := architectureOf(runtime.GOARCH); ok {
 		for _, c := range learned() {
 			if n, ok := a.number(c.name); ok {
@@ -48,13 +49,23 @@ func (p *Plan) Learning(f *os.File, home string, tell func(what, grant string)) 
 			}
 		}
 	}
+	if f == nil {
+		close(l.done)
+		return l, nil
+	}
+	var err error
+	if l.calls, err = unotify.Open(f); err != nil {
+		return nil, err
+	}
 	go l.hear()
 	return l, nil
 }
 
 // Close ends it. What the server then tries fails: it has ended, or is about to.
-func (l *Learner) Close() error {
-	err := l.calls.Close()
+func (l *Learner) Close() (err error) {
+	if l.calls != nil {
+		err = l.calls.Close()
+	}
 	<-l.done
 	return err
 }
@@ -66,24 +77,34 @@ func (l *Learner) hear() {
 		if err != nil {
 			return
 		}
-		t, ok := l.read(call)
-		l.calls.Continue(call)
-		if _, again := l.seen[t]; !ok || again {
-			continue
-		}
-		if len(l.seen) >= mostTouches {
-			clear(l.seen)
-		}
-		l.seen[t] = struct{}{}
-		l.judge(t)
+		l.Heard(l.calls, call)
 	}
 }
 
+// Heard takes a call, and answers it.
+func (l *Learner) Heard(calls *unotify.Listener, call unotify.Call) {
+	t, ok := l.read(calls, call)
+	calls.Continue(call)
+	if !ok {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, again := l.seen[t]; again {
+		return
+	}
+	if len(l.seen) >= mostTouches {
+		clear(l.seen)
+	}
+	l.seen[t] = struct{}{}
+	l.judge(t)
+}
+
 // read returns what a call is about, as a full path.
-func (l *Learner) read(call unotify.Call) (t touch, ok bool) {
+func (l *Learner) read(calls *unotify.Listener, call unotify.Call) (t touch, ok bool) {
 	if call.Number == unix.SYS_CONNECT {
 		b := make([]byte, unix.SizeofSockaddrUnix)
-		n, _ := l.calls.Memory(call, call.Args[1], b[:min(uint64(len(b)), call.Args[2])])
+		n, _ := calls.Memory(call, call.Args[1], b[:min(uint64(len(b)), call.Args[2])])
 		if n < 3 || binary.NativeEndian.Uint16(b) != unix.AF_UNIX || b[2] == 0 {
 			return t, false
 		}
@@ -93,7 +114,7 @@ func (l *Learner) read(call unotify.Call) (t touch, ok bool) {
 	if !ok {
 		return t, false
 	}
-	path, err := l.calls.Text(call, call.Args[c.path])
+	path, err := calls.Text(call, call.Args[c.path])
 	if err != nil || path == "" { // of a descriptor that it has
 		return t, false
 	}
@@ -102,7 +123,7 @@ func (l *Learner) read(call unotify.Call) (t touch, ok bool) {
 		flags := call.Args[c.flags]
 		if c.name == "openat2" {
 			var b [8]byte
-			if n, err := l.calls.Memory(call, flags, b[:]); err != nil || n != len(b) {
+			if n, err := calls.Memory(call, flags, b[:]); err != nil || n != len(b) {
 				return t, false
 			}
 			flags = binary.NativeEndian.Uint64(b[:])

@@ -32,8 +32,10 @@ type jail struct {
 	need   map[string]berth.GuaranteeState
 	wayOut WayOut
 	denied *denials
-	// learner hears of what it tries with files; nil unless that is to be learned.
+	// learner hears of what it tries with files; nil unless that is to be learned. Where
+	// connects are put before the way out, that hears for it, and gives it to other.
 	learner io.Closer
+	other   Heard
 	// home is that of the server's user, publish the ports by which it is reached.
 	home    string
 	publish []uint16
@@ -141,7 +143,7 @@ func (j *jail) environ(env []string) []string {
 
 // serve begins to serve the server's way out, on what its roles sent.
 func (j *jail) serve(files []*os.File, notify *os.File, state []byte) error {
-	wayOut, err := j.rules.Serve(files, notify, state, j.publish, j.denied.add)
+	wayOut, err := j.rules.Serve(files, notify, state, j.publish, j.denied.add, j.other)
 	if err != nil {
 		return fmt.Errorf("serve the network of a confined server: %w", err)
 	}

@@ -216,24 +216,40 @@ func (j *jail) listen(channel *os.File) error {
 		switch {
 		case says == saysListeners:
 			files = append(files, more...)
-		case says == saysNotify && len(more) == 1 && j.plan.Learn:
-			l, err := j.plan.Learning(more[0], j.home, func(what, grant string) {
-				j.denied.keep(berth.Denial{What: what, Grant: grant, At: time.Now()})
-			})
-			if err != nil {
-				closeAll(files...)
-				return err
-			}
-			j.learner = l
 		case says == saysNotify && len(more) == 1:
-			if err := serve(more[0]); err != nil {
-				return err
+			notify := more[0]
+			if j.plan.Learn {
+				if err := j.learn(notify); err != nil {
+					closeAll(files...)
+					return err
+				}
+			}
+			if j.plan.Notify {
+				if err := serve(notify); err != nil {
+					return err
+				}
 			}
 		default:
 			closeAll(append(files, more...)...)
 			return fmt.Errorf("%w: a role says %q with %d descriptors", ErrProtocol, says, len(more))
 		}
 	}
+}
+
+// learn begins to hear what the server tries with files: by the descriptor that Enter
+// returned, unless connects are heard by that.
+func (j *jail) learn(notify *os.File) error {
+	if j.plan.Notify {
+		notify = nil
+	}
+	l, err := j.plan.Learning(notify, j.home, func(what, grant string) {
+		j.denied.keep(berth.Denial{What: what, Grant: grant, At: time.Now()})
+	})
+	if err != nil {
+		return err
+	}
+	j.learner, j.other = l, l.Heard
+	return nil
 }
 
 func hearFiles(channel *os.File) (says string, files []*os.File, err error) {

@@ -4,6 +4,7 @@ import (
 	"os"
 
 	"github.com/berth-run/berth"
+	"github.com/berth-run/berth/internal/unotify"
 )
 
 // A Network is by what confined servers reach the network that they were granted. A
@@ -28,9 +29,13 @@ type Rules interface {
 	// the state, or by the notifications of connects. It takes all of them over. denied
 	// is told what was refused; it does not block. What comes to the ports on this host's
 	// loopback is passed to those within, where the server has a network of its own; a
-	// WayOut that was handed over has them already.
-	Serve(files []*os.File, notify *os.File, state []byte, ports []uint16, denied func(Violation)) (WayOut, error)
+	// WayOut that was handed over has them already. other answers what else is notified
+	// of than connects, if there is anything; it is called by many goroutines.
+	Serve(files []*os.File, notify *os.File, state []byte, ports []uint16, denied func(Violation), other Heard) (WayOut, error)
 }
+
+// Heard takes a call of the system's that a process waits to be answered, and answers it.
+type Heard = func(*unotify.Listener, unotify.Call)
 
 // WayOut is what is served for one process of a server.
 type WayOut interface {
