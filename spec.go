@@ -62,6 +62,11 @@ type ProcessSpec struct {
 	Unset []string `json:"unset,omitempty"`
 	// Confine is what the server may do; nil confines it in nothing.
 	Confine *Confinement `json:"confine,omitempty"`
+	// Container: Command is the client of a container engine (docker, podman) and Args
+	// begin with "run". The supervisor names and labels the container, and no process
+	// of the server's has ended before the engine says that the container is gone. The
+	// engine confines it, so that Confine must not.
+	Container bool `json:"container,omitzero"`
 }
 
 // Profile says how tightly a server is confined.
@@ -75,6 +80,9 @@ const (
 	ProfileStandard Profile = "standard"
 	// ProfileStrict is ProfileStandard, and requires every guarantee.
 	ProfileStrict Profile = "strict"
+	// ProfileContainer is said in Status of a server that a container engine confines,
+	// as far as Status.Guarantees says. No server is given it.
+	ProfileContainer Profile = "container"
 )
 
 // Requirement says what becomes of a start where a required guarantee is missing.
@@ -245,6 +253,12 @@ func (s *ProcessSpec) Check() error {
 	}
 	if len(s.Ports) > 0 && s.Transport != "http" {
 		return bad("ports are for a server with transport http")
+	}
+	if s.Container && (len(s.Args) == 0 || s.Args[0] != "run") {
+		return bad("a container is not started by %s", quoteShort(s.Command))
+	}
+	if s.Container && s.Confine.Confined() {
+		return bad("a container is confined by its engine alone")
 	}
 	if s.TreeKill != TreeAuto && !slices.Contains(TreeMechanisms(), s.TreeKill) {
 		return bad("tree_kill %s is not a mechanism", quoteShort(string(s.TreeKill)))

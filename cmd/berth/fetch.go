@@ -146,13 +146,7 @@ func runFrom(server *home.Server, c *catalog.Copy, r catalog.Request, typed []st
 	server.Source.Copy, server.Source.Version, server.Source.Digest = c.ID, c.Lock.Version, c.Lock.Digest()
 	server.Source.Typed = typed
 	server.Info.Version = c.Lock.Version
-	server.Runtime.Type = "command"
-	switch {
-	case c.Command == "node":
-		server.Runtime.Type = "node"
-	case r.Kind == catalog.PyPI && len(c.Args) > 0, r.Kind == catalog.MCPB && strings.HasPrefix(c.Command, "python"):
-		server.Runtime.Type = "python"
-	}
+	server.Runtime.Type = runtimeType(c, r.Kind)
 	server.Runtime.Command, server.Settings.CommandPath = c.Command, c.CommandPath
 	server.Runtime.Args = append(append([]string{}, c.Args...), r.Args...)
 }

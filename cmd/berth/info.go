@@ -23,9 +23,10 @@ and hash of its package; what it may do; what it asks for; which tools it listed
 it was run, or that it was not run; and where all that is from.
 
 NAME is one of a catalogue (berth search; one of the MCP registry that is not in the copy
-of it is asked for there), npm:NAME[@VERSION] or @SCOPE/NAME, pypi:NAME[@VERSION], the
-https URL of a remote server, the path or https URL of a server.json, or the page of a
-package on npmjs.com or pypi.org. Of one that is there in several ways, all are shown; the first that
+of it is asked for there), npm:NAME[@VERSION] or @SCOPE/NAME, pypi:NAME[@VERSION],
+oci:IMAGE[:TAG|@DIGEST], go:PACKAGE[@VERSION], the https URL of a remote server, the path
+or https URL of a server.json, or the page of a package on npmjs.com, pypi.org,
+hub.docker.com or pkg.go.dev. Of one that is there in several ways, all are shown; the first that
 can be is installed.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 there is no such server.`,

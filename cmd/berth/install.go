@@ -16,7 +16,6 @@ import (
 	"github.com/berth-run/berth/internal/guard"
 	"github.com/berth-run/berth/internal/home"
 	"github.com/berth-run/berth/internal/listing"
-	"github.com/berth-run/berth/internal/proc"
 	"github.com/berth-run/berth/internal/secret"
 	"github.com/spf13/cobra"
 )
@@ -46,9 +45,10 @@ after a yes fetch its package and all that this needs, each by its hash, add the
 and run it once, as berth add does. --yes is the yes of scripts.
 
 NAME is one of a catalogue (berth search), npm:NAME[@VERSION] or @SCOPE/NAME,
-pypi:NAME[@VERSION], the https URL of a remote server, the path or https URL of a
-server.json, or the page of a package on npmjs.com or pypi.org; berth info NAME shows all
-of it, and where that is from. Of a package that Berth's own catalogue has, it is what the
+pypi:NAME[@VERSION], oci:IMAGE[:TAG|@DIGEST], go:PACKAGE[@VERSION], the https URL of a
+remote server, the path or https URL of a server.json, or the page of a package on
+npmjs.com, pypi.org, hub.docker.com or pkg.go.dev; berth info NAME shows all of it, and
+where that is from. docs/install.md says what each kind needs, and what is run. Of a package that Berth's own catalogue has, it is what the
 catalogue says. The server is called the last part of that, or what --as says. A package
 of the catalogue is of the version and has the hash that are written there, or it is not
 installed.
@@ -82,7 +82,7 @@ server, 4 installed, but the policy does not let it run.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.as, "as", "", "what the `server` is called here")
-	f.StringVar(&o.kind, "kind", "", "npm, pypi or remote: which of its ways (`word`)")
+	f.StringVar(&o.kind, "kind", "", "npm, pypi, oci, go or remote: which of its ways (`word`)")
 	f.StringArrayVar(&o.set, "set", nil, "`K=V`: a setting; may be repeated")
 	f.StringArrayVar(&o.secrets, "secret", nil, "`K`, K=env:VARIABLE or K=file:PATH: a setting that is a secret; may be repeated")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask whether to install it")
@@ -97,7 +97,7 @@ server, 4 installed, but the policy does not let it run.`,
 	f.BoolVar(&o.noRun, "no-run", false, "do not run it now")
 	f.DurationVar(&o.timeout, "timeout", 90*time.Second, "how long its first run may take until it answers")
 	_ = cmd.RegisterFlagCompletionFunc("profile", completeProfileWords())
-	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions([]string{"npm", "pypi", "remote", "mcpb"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions([]string{"npm", "pypi", "oci", "go", "remote", "mcpb"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("require", cobra.FixedCompletions([]string{string(berth.RequireEnforce), string(berth.RequirePrefer)}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -163,24 +163,6 @@ func (a *app) consent(question string, yes bool) error {
 	}
 	if !a.yes(question + " [y/N] ") {
 		return errors.New("it was not done, for the answer was not yes")
-	}
-	return nil
-}
-
-// haveRunner says what to install before anything is asked: fetching needs it.
-func haveRunner(kind listing.Kind, path string) error {
-	look := func(name string) bool {
-		_, err := proc.LookPath(name, "", []string{"PATH=" + path})
-		return err == nil
-	}
-	missing := func(what, hint string) error {
-		return berth.WithHint(fmt.Errorf("%s is needed, and not in the PATH: %w", what, os.ErrNotExist), hint)
-	}
-	switch {
-	case kind == listing.NPM && (!look("node") || !look("npm")):
-		return missing("Node.js with npm", "install Node.js (https://nodejs.org, or nodejs and npm of your system)")
-	case kind == listing.PyPI && !look("uv") && !look("python3") && !look("python"):
-		return missing("uv or Python 3", "install uv (https://docs.astral.sh/uv), or Python 3 with its modules venv and pip")
 	}
 	return nil
 }
@@ -274,13 +256,8 @@ func (s *site) packaged(name string, e listing.Entry, plan *listing.Plan, x *add
 	if e.Downloaded() {
 		return nil // what is to be fetched is said by the entry, not by a command
 	}
-	want, why := toFetch(command, "")
-	if want == nil {
-		return fmt.Errorf("the package cannot be fetched: %s", cmp.Or(why, "its name is not understood"))
-	}
-	want.Hashes = e.Hashes
-	x.want = want
-	return nil
+	x.want, err = requestOf(e, command, plan.Args)
+	return err
 }
 
 // remoteOf makes a server of a URL.
@@ -345,7 +322,7 @@ func (s *site) showPlan(e listing.Entry, x *addition) {
 		} else {
 			s.ui.say("  hash     none is known: what the registry has now is taken, and kept to")
 		}
-		s.ui.say("  runs     %s", shellLine(append([]string{server.Runtime.Command}, server.Runtime.Args...)))
+		s.ui.say("  runs     %s", runLine(server, e))
 		for _, key := range slices.Sorted(maps.Keys(server.Env)) {
 			s.ui.say("  env      %s=%s", key, shown(key, server.Env[key]))
 		}

@@ -144,7 +144,7 @@ func newRoot(a *app) *cobra.Command {
 	}
 	add(groupServers, newSearch(a), newInfo(a), newInstall(a), newUpdate(a), newRollback(a), newAdd(a), newImport(a), newFetch(a), newRemove(a), newAuth(a), newSecret(a), newEnable(a), newDisable(a), newConfig(a), newPermissions(a),
 		newStart(a), newStop(a), newRestart(a), newUp(a), newService(a))
-	add(groupLook, newStatus(a), newTop(a), newLogs(a), newAudit(a))
+	add(groupLook, newList(a), newStatus(a), newTop(a), newLogs(a), newAudit(a))
 	add(groupUse, newTools(a), newCall(a), newApprove(a), newProxy(a), newProfile(a), newClientRules(a), newLink(a), newUnlink(a))
 	add(groupBerth, newPolicy(a), newToken(a), newDoctor(a), newVersion(a), newCompletion(a), newHelp())
 	root.AddCommand(newSelfServer(a), newDemoServer(a))

@@ -41,6 +41,7 @@ func TestMain(m *testing.M) {
 		"berth":       func() { os.Exit(Main()) },
 		"withetc":     func() { os.Exit(withEtc(os.Args[1:])) },
 		"testnpm":     func() { os.Exit(testNPM(os.Args[1:])) },
+		"testdocker":  func() { os.Exit(testDocker(os.Args[1:])) },
 		"testbrowser": func() { os.Exit(testBrowser(os.Args[1:])) },
 		// So is each server, and no variable of ours reaches it: it exits
 		// without the race detector's leave.

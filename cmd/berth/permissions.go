@@ -211,6 +211,9 @@ func (s *site) changePermissions(ctx context.Context, server home.Server, grant,
 		if server.Remote() {
 			return usagef("%s is at a URL: what runs here is Berth's own, and is not confined", server.Name)
 		}
+		if server.Container() {
+			return usagef("%s is in a container, which its engine confines: it has no profile", server.Name)
+		}
 		err := s.home.UpdateServer(server.Name, func(server *home.Server) error {
 			if server.Config == nil {
 				server.Config = map[string]string{}
@@ -296,6 +299,7 @@ type permissionsView struct {
 	Guarantees  map[string]berth.Guarantee `json:"guarantees,omitempty"`
 	Denied      []berth.Denial             `json:"denied,omitempty"`
 	remote      bool
+	container   bool
 }
 
 func (s *site) permissionsView(ctx context.Context, server home.Server) (v permissionsView, err error) {
@@ -309,7 +313,7 @@ func (s *site) permissionsView(ctx context.Context, server home.Server) (v permi
 	}
 	v = permissionsView{
 		Name: server.Name, Profile: rights.Profile, Require: rights.Require, Chosen: rights.Chosen,
-		Permissions: []permissionLine{}, Revoked: []string{}, Warnings: append(odd, warnings...), remote: server.Remote(),
+		Permissions: []permissionLine{}, Revoked: []string{}, Warnings: append(odd, warnings...), remote: server.Remote(), container: server.Container(),
 	}
 	for _, p := range rights.Effective {
 		v.Permissions = append(v.Permissions, permissionLine{p.String(), p.Origin})
@@ -367,6 +371,8 @@ func (v *permissionsView) profileText() string {
 	switch {
 	case v.remote:
 		return "at a URL: what runs here is Berth's own"
+	case v.container:
+		return "in a container: its engine keeps it to that, as far as it can tell them apart; Berth does not try it"
 	case !v.Chosen:
 		return "profile off: it was added before servers were confined, and may do whatever you may; berth permissions " + v.Name + " --apply"
 	case v.Profile == berth.ProfileOff:
@@ -426,6 +432,10 @@ func (s *site) describeRights(server home.Server) error {
 	s.warn(warnings...)
 	if err != nil || server.Remote() {
 		return err
+	}
+	if server.Container() {
+		s.describeContainer(server, rights)
+		return nil
 	}
 	if !rights.Confined() {
 		s.ui.note("it is not confined, and may do whatever you may; berth permissions %s --apply confines it", server.Name)

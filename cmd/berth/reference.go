@@ -169,6 +169,8 @@ func sourceLine(e listing.Entry) string {
 		return "the document " + file
 	case isFile:
 		return "the file " + file
+	case strings.HasPrefix(e.From, listing.FromIndex+":"):
+		return "the index " + strings.TrimPrefix(e.From, listing.FromIndex+":") + ", whose entries nobody here has looked at"
 	case e.From == listing.FromBerth:
 		return "Berth's own catalogue"
 	case e.From == listing.FromRegistry:

@@ -58,6 +58,7 @@ func (a *app) remove(ctx context.Context, s *site, name string, logs, data, purg
 	if err := s.known(name); err != nil {
 		return err
 	}
+	was, _ := s.home.ReadServer(name) // one that does not parse can be removed, too
 	if _, err := s.Stop(ctx, name); err != nil {
 		return fmt.Errorf("%s was not removed: %w", name, err)
 	}
@@ -113,6 +114,7 @@ func (a *app) remove(ctx context.Context, s *site, name string, logs, data, purg
 		return err
 	}
 	s.ui.print("%s: removed%s", name, kept)
+	s.noteImage(was)
 	s.warnOfProfiles(name)
 	return nil
 }

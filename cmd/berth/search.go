@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -29,9 +30,11 @@ in it, what they need is declared, and of those that were run what they listed. 
 the MCP registry are as their authors published them: --sync copies what it lists into
 the home, or what changed since the last time, and from then on the copy is searched,
 without the network. How old it is is said. [registry] url in berth.toml names another
-registry, cache_ttl from which age on a copy is old (7 days).
+registry, cache_ttl from which age on a copy is old (7 days); index there is the full path
+or the https URL of an index of Berth 0.1 (so are BERTH_REGISTRY_INDEX_FILE and _URL), whose
+servers are found, too, but for names that Berth's own catalogue has. --sync fetches it anew.
 
-Files: registry/servers.
+Files: registry/servers, registry/index-….json.
 
 Exit codes: 0 done, also when nothing was found, 1 failed (also: --sync did not reach the
 registry; what is there is searched), 2 wrong usage.`,
@@ -58,7 +61,7 @@ func (a *app) search(ctx context.Context, words string, limit int, sync, asJSON 
 	}
 	var failed error
 	if sync {
-		if err := s.syncRegistry(ctx); err != nil {
+		if err := errors.Join(s.syncRegistry(ctx), s.syncIndex(ctx)); err != nil {
 			if words == "" {
 				return err
 			}
@@ -68,7 +71,7 @@ func (a *app) search(ctx context.Context, words string, limit int, sync, asJSON 
 			return nil
 		}
 	}
-	found, more, err := s.find(words, limit)
+	found, more, err := s.find(ctx, words, limit)
 	if err != nil {
 		return err
 	}
@@ -76,11 +79,12 @@ func (a *app) search(ctx context.Context, words string, limit int, sync, asJSON 
 }
 
 // find returns at most limit entries that answer words, and how many more there may be.
-func (s *site) find(words string, limit int) (found []listing.Entry, more int, err error) {
+func (s *site) find(ctx context.Context, words string, limit int) (found []listing.Entry, more int, err error) {
 	all, err := listing.BuiltIn()
 	if err != nil {
 		return nil, 0, err
 	}
+	all = withoutNamesOf(all, s.index(ctx))
 	if words == "" {
 		more := max(0, len(all)-limit)
 		return all[:len(all)-more], more, nil
@@ -103,6 +107,21 @@ func (s *site) find(words string, limit int) (found []listing.Entry, more int, e
 		found = append(found, hit.Entry)
 	}
 	return found, n - len(found), nil
+}
+
+// withoutNamesOf adds the entries of a source that is trusted less, but for those whose
+// names are taken.
+func withoutNamesOf(all, less []listing.Entry) []listing.Entry {
+	taken := map[string]bool{}
+	for _, e := range all {
+		taken[e.Name] = true
+	}
+	for _, e := range less {
+		if !taken[e.Name] {
+			all = append(all, e)
+		}
+	}
+	return all
 }
 
 func (a *app) showFound(found []listing.Entry, more int, asJSON bool) error {

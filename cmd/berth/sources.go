@@ -34,6 +34,13 @@ func (s *site) entries(ctx context.Context, name string) ([]listing.Entry, error
 			return []listing.Entry{e}, nil
 		}
 	}
+	index := s.index(ctx)
+	for _, e := range index {
+		if e.Name == name {
+			return []listing.Entry{e}, nil
+		}
+	}
+	all = append(all, index...)
 	found, near, err := s.ofRegistry(ctx, name)
 	if len(found) > 0 || err != nil {
 		return found, err

@@ -22,6 +22,7 @@ func standIn(env *testscript.Env) error {
 		return err
 	}
 	return errors.Join(
+		os.WriteFile(filepath.Join(dir, "docker"), []byte("#!/bin/sh\nexec testdocker \"$@\"\n"), 0o700),
 		os.WriteFile(filepath.Join(dir, "npm"), []byte("#!/bin/sh\nexec testnpm \"$@\"\n"), 0o700),
 		os.WriteFile(filepath.Join(dir, "node"), []byte("#!/bin/sh\nexit 1\n"), 0o700))
 }

@@ -37,7 +37,7 @@ STATUS is "running" exactly while the server's process lives. PHASE says more:
   at rest   stopped since nobody used it; whoever calls it starts it
 RESTARTS counts the automatic ones within 10 minutes, and how many are allowed.
 PROFILE is how tightly it is confined, with a * if something of that cannot be kept
-here; the line below the table says what. What it may do: berth permissions NAME.
+here; the line below the table says what; container is one that its engine confines. What it may do: berth permissions NAME.
 MCP is what the server says it is, and the protocol version spoken with it.
 Below the table stands where a remote server is, what a server was refused lately and
 which permission would allow it, and that a server is not confined since it was added
@@ -138,6 +138,9 @@ func (s *site) row(ctx context.Context, name string, config home.Config) berth.S
 			if spec.Confine != nil {
 				st.Profile = spec.Confine.Profile
 				st.Denied = stillDenied(st.Denied, spec.Confine.Allow)
+			}
+			if spec.Container {
+				st.Profile = berth.ProfileContainer
 			}
 		}
 	}

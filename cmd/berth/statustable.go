@@ -72,7 +72,11 @@ func gapsOf(st berth.Status) (gaps []string) {
 		return nil
 	}
 	for _, name := range confining() {
-		if g, ok := st.Guarantees[name]; ok && g.State != berth.Enforced {
+		g, ok := st.Guarantees[name]
+		if st.Profile == berth.ProfileContainer && g.State == berth.Partial {
+			continue // it is in the engine's hands, which is what the word says
+		}
+		if ok && g.State != berth.Enforced {
 			gaps = append(gaps, guaranteeText(name, g))
 		}
 	}

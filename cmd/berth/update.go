@@ -98,7 +98,7 @@ func (s *site) offered(ctx context.Context, was listing.Entry, o updateOptions) 
 		if was.Kind == listing.Remote {
 			return was, nil
 		}
-		name = string(was.Kind) + ":" + was.Package // the newest
+		name = newest(was)
 	}
 	return s.entry(ctx, name, string(was.Kind))
 }
@@ -124,7 +124,7 @@ func (a *app) update(ctx context.Context, name string, o updateOptions) error {
 	if err != nil {
 		return err
 	}
-	if same(was, now) && len(o.set)+len(o.secrets) == 0 && now.Version != "" {
+	if same(was, now) && len(o.set)+len(o.secrets) == 0 && settled(now) {
 		s.ui.print("%s: %s %s is what its catalogue has", name, now.Name, now.Version)
 		return nil
 	}

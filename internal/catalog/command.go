@@ -14,6 +14,8 @@ type Kind string
 const (
 	NPM  Kind = "npm"
 	PyPI Kind = "pypi"
+	OCI  Kind = "oci"
+	Go   Kind = "go"
 )
 
 // Request is a package that is to be fetched, and its program.

@@ -23,6 +23,10 @@ func launch(c *Copy, dir, program string, look func(string) (string, error)) err
 		return launchPython(c, dir, program)
 	case MCPB, Binary:
 		return launchFile(c, dir, program, look)
+	case Go:
+		return launchGo(c, dir)
+	case OCI:
+		return launchImage(c, look)
 	}
 	file, err := npmProgram(dir, c.Lock.Package, program)
 	if err != nil {

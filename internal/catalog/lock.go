@@ -115,7 +115,7 @@ func parseLock(id string, data []byte) (*Lock, error) {
 	if l.Format != 1 {
 		return nil, fmt.Errorf("%s: a lock of format %d, which this version of Berth does not know", id, l.Format)
 	}
-	if !slices.Contains([]Kind{NPM, PyPI, MCPB, Binary}, l.Kind) {
+	if !slices.Contains([]Kind{NPM, PyPI, OCI, Go, MCPB, Binary}, l.Kind) {
 		return nil, fmt.Errorf("%w: %s: of kind %q", ErrLock, id, l.Kind)
 	}
 	if l.ID() != id {
@@ -131,7 +131,7 @@ func (l *Lock) pin(hashes []string) error {
 	}
 	for i := range l.Tree {
 		e := &l.Tree[i]
-		if l.Kind == NPM && e.Path != "node_modules/"+l.Package || l.Kind == PyPI && normal(e.Name) != normal(l.Package) {
+		if !l.own(i) {
 			continue
 		}
 		same := slices.DeleteFunc(slices.Clone(e.Integrity), func(have string) bool {
@@ -169,4 +169,26 @@ func withoutUser(from string) string {
 	}
 	u.User = nil
 	return u.String()
+}
+
+// Pinned are the hashes of the package's own file: of the one that was asked for.
+func (l *Lock) Pinned() []string {
+	for i, e := range l.Tree {
+		if l.own(i) {
+			return slices.Clone(e.Integrity)
+		}
+	}
+	return nil
+}
+
+// own says whether an entry of the tree is the package that was asked for.
+func (l *Lock) own(i int) bool {
+	e := l.Tree[i]
+	switch l.Kind {
+	case NPM:
+		return e.Path == "node_modules/"+l.Package
+	case PyPI:
+		return normal(e.Name) == normal(l.Package)
+	}
+	return i == 0 // of a program of Go its own module, of an image itself
 }

@@ -90,6 +90,10 @@ func (w *work) kind(k Kind) kind {
 		return &pypi{work: w}
 	case MCPB, Binary:
 		return &file{work: w}
+	case Go:
+		return &goModule{work: w}
+	case OCI:
+		return &image{work: w}
 	}
 	return &npm{work: w}
 }

@@ -16,6 +16,8 @@ type Config struct {
 	Registry struct {
 		URL      string
 		CacheTTL time.Duration
+		// Index is the path or URL of an index of Berth 0.1; "" is none.
+		Index string
 	}
 	Runtime struct {
 		// AutoRestart is the default of berth.auto-restart.
@@ -69,6 +71,7 @@ type configFile struct {
 	Registry struct {
 		URL      string `toml:"url"`
 		CacheTTL any    `toml:"cache_ttl"`
+		Index    string `toml:"index"`
 	} `toml:"registry"`
 	Runtime struct {
 		AutoRestart         *bool  `toml:"auto_restart"`
@@ -132,7 +135,7 @@ func decodeConfig(file string, doc []byte) (c Config, warnings []string, err err
 				berth.ErrBadConfig, atLine(file, lineOf(doc, d.table, d.key)), d.table, d.key)
 		}
 	}
-	c.Registry.URL = f.Registry.URL
+	c.Registry.URL, c.Registry.Index = f.Registry.URL, f.Registry.Index
 	c.Runtime.AutoRestart = f.Runtime.AutoRestart
 	c.Runtime.LogLevel = f.Runtime.LogLevel
 	c.Runtime.MaxServers = int(f.Runtime.MaxServers)

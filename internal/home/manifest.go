@@ -88,6 +88,9 @@ func SpecDigest(spec berth.ProcessSpec) string {
 	if len(spec.Ports) > 0 {
 		lists = append(lists, []string{"ports", fmt.Sprint(spec.Ports)})
 	}
+	if spec.Container {
+		lists = append(lists, []string{"container"})
+	}
 	return digest("spec 1", lists...)
 }
 

@@ -2,6 +2,8 @@ package home
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/berth-run/berth"
 )
@@ -43,6 +46,34 @@ func (h *Home) SpoolRegistry() (*os.File, func(), error) {
 		f.Close()
 		_ = os.Remove(f.Name())
 	}, nil
+}
+
+// ReadIndex returns the copy of the index that was at a URL, and how old it is;
+// fs.ErrNotExist if there is none of that URL.
+func (h *Home) ReadIndex(url string) ([]byte, time.Duration, error) {
+	path := h.indexPath(url)
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	data, err := os.ReadFile(path)
+	return data, time.Since(info.ModTime()), err
+}
+
+// WriteIndex replaces that copy.
+func (h *Home) WriteIndex(url string, data []byte) error {
+	if err := h.canWrite(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(h.path("registry"), 0o700); err != nil {
+		return h.writeError(err)
+	}
+	return h.replace(h.indexPath(url), data)
+}
+
+func (h *Home) indexPath(url string) string {
+	sum := sha256.Sum256([]byte(url))
+	return h.path("registry", "index-"+hex.EncodeToString(sum[:8])+".json")
 }
 
 // isPackageID: [a-z0-9][a-z0-9._-]{0,150}. A shim must not need package regexp.

@@ -39,7 +39,14 @@ func (s *Server) Spec(environ []string, user Permissions) (berth.ProcessSpec, []
 		return berth.ProcessSpec{}, nil, err
 	}
 	spec.TreeKill = berth.TreeMechanism(s.Settings.TreeKill)
-	spec.Confine = s.confine(rights, environ, warn)
+	if s.Container() {
+		err = s.contain(&spec, rights, environ, warn)
+	} else {
+		spec.Confine = s.confine(rights, environ, warn)
+	}
+	if err != nil {
+		return berth.ProcessSpec{}, nil, err
+	}
 	if err := spec.Check(); err != nil {
 		return berth.ProcessSpec{}, nil, fmt.Errorf("%w: %s: %w", berth.ErrBadConfig, s.where("", ""), err)
 	}

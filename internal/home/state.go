@@ -38,6 +38,9 @@ type State struct {
 	Generation      uint64
 	Incarnation     string
 	NextIncarnation string
+	// Engine is the client of the container engine that runs the server, after the
+	// variables (KEY=VALUE) that say where that is; nil for one that is not in a container.
+	Engine []string
 
 	Phase   string
 	Desired string // "running" or "stopped", as a user last asked for
@@ -76,23 +79,24 @@ type stateFile struct {
 	MaxRestarts        uint32   `toml:"max_restarts"`
 	RestartAttempts    uint32   `toml:"restart_attempts"`
 
-	StartTime       uint64 `toml:"start_time"`
-	BootID          string `toml:"boot_id"`
-	PIDNamespace    uint64 `toml:"pid_namespace"`
-	Host            string `toml:"host"`
-	ShimPID         uint32 `toml:"shim_pid"`
-	ShimStartTime   uint64 `toml:"shim_start_time"`
-	Generation      uint64 `toml:"generation"`
-	Incarnation     string `toml:"incarnation"`
-	NextIncarnation string `toml:"next_incarnation"`
-	Phase           string `toml:"phase"`
-	Desired         string `toml:"desired"`
-	Reason          string `toml:"reason"`
-	Failure         string `toml:"failure"`
-	AtRest          bool   `toml:"at_rest"`
-	SpecDigest      string `toml:"spec_digest"`
-	StartedAt       any    `toml:"started_at"`
-	Transport       string `toml:"transport"`
+	StartTime       uint64   `toml:"start_time"`
+	BootID          string   `toml:"boot_id"`
+	PIDNamespace    uint64   `toml:"pid_namespace"`
+	Host            string   `toml:"host"`
+	ShimPID         uint32   `toml:"shim_pid"`
+	ShimStartTime   uint64   `toml:"shim_start_time"`
+	Generation      uint64   `toml:"generation"`
+	Incarnation     string   `toml:"incarnation"`
+	NextIncarnation string   `toml:"next_incarnation"`
+	Engine          []string `toml:"container_engine"`
+	Phase           string   `toml:"phase"`
+	Desired         string   `toml:"desired"`
+	Reason          string   `toml:"reason"`
+	Failure         string   `toml:"failure"`
+	AtRest          bool     `toml:"at_rest"`
+	SpecDigest      string   `toml:"spec_digest"`
+	StartedAt       any      `toml:"started_at"`
+	Transport       string   `toml:"transport"`
 
 	LastExitCode   *int   `toml:"last_exit_code"`
 	LastExitSignal string `toml:"last_exit_signal"`
@@ -271,7 +275,7 @@ func (f *stateFile) state() State {
 		AutoRestartEnabled: f.AutoRestartEnabled, MaxRestarts: int(f.MaxRestarts), RestartAttempts: int(f.RestartAttempts),
 		StartTime: f.StartTime, BootID: f.BootID, PIDNamespace: f.PIDNamespace, Host: f.Host,
 		ShimPID: int(f.ShimPID), ShimStartTime: f.ShimStartTime,
-		Generation: f.Generation, Incarnation: f.Incarnation, NextIncarnation: f.NextIncarnation,
+		Generation: f.Generation, Incarnation: f.Incarnation, NextIncarnation: f.NextIncarnation, Engine: f.Engine,
 		Phase: f.Phase, Desired: f.Desired, Reason: f.Reason, Failure: f.Failure, Transport: f.Transport, StderrTail: f.StderrTail,
 		AtRest: f.AtRest, SpecDigest: f.SpecDigest,
 		Mechanism: f.Mechanism, Cgroup: f.Cgroup, MemoryCgroup: f.MemoryCgroup,
@@ -307,6 +311,9 @@ func encodeState(st State) ([]byte, error) {
 	w.big("generation", st.Generation)
 	w.text("incarnation", st.Incarnation)
 	w.text("next_incarnation", st.NextIncarnation)
+	if len(st.Engine) > 0 {
+		w.always("container_engine", st.Engine)
+	}
 	w.text("phase", st.Phase)
 	w.text("desired", st.Desired)
 	w.text("reason", st.Reason)

@@ -308,7 +308,7 @@ func TestParseServerJSON(t *testing.T) {
 		t.Fatalf("%d, %v", len(list), err)
 	}
 	npm, remote, oci := list[0], list[1], list[2]
-	if npm.Kind != NPM || remote.Kind != Remote || oci.Kind != "oci" || oci.Unusable == "" || npm.Unusable != "" || remote.Unusable != "" {
+	if npm.Kind != NPM || remote.Kind != Remote || oci.Kind != "oci" || oci.Package != "docker.io/x/y" || oci.Version != "1" || oci.Unusable != "" || npm.Unusable != "" || remote.Unusable != "" {
 		t.Fatalf("%+v", list)
 	}
 	if npm.Title != "Sample [31mred" || npm.ShortName() != "sample" {

@@ -88,7 +88,7 @@ func TestParseReference(t *testing.T) {
 }
 
 func FuzzParseReference(f *testing.F) {
-	for _, seed := range []string{"npm:@a/b@1", "pypi:x==1.0", "oci:ghcr.io/a/b:v1", "go:a.b/c@v1.2.3", "https://npmjs.com/package/x/v/1", "./x", "x@1", `C:\x`, "a/b"} {
+	for _, seed := range []string{"npm:@a/b@1", "pypi:x==1.0", "oci:ghcr.io/a/b:v1", "go:a.b/c@v1.2.3", "https://npmjs.com/package/x/v/1", "./x", "x@1", `C:\x`, "a/b", "go:0.0/0..", "oci:000..00/00"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

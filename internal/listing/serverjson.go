@@ -104,15 +104,17 @@ func ParseServerJSON(doc []byte) ([]Entry, error) {
 			}
 		}
 	}
-	slices.SortStableFunc(list, func(a, b Entry) int {
+	// What needs no container engine comes before what does.
+	rank := func(e Entry) int {
 		switch {
-		case a.Unusable == "" && b.Unusable != "":
-			return -1
-		case a.Unusable != "" && b.Unusable == "":
+		case e.Unusable != "":
+			return 2
+		case e.Kind == OCI:
 			return 1
 		}
 		return 0
-	})
+	}
+	slices.SortStableFunc(list, func(a, b Entry) int { return rank(a) - rank(b) })
 	return list, nil
 }
 
@@ -192,9 +194,6 @@ func (e *Entry) image(p jsonPkg) {
 		e.Unusable = fmt.Sprintf("it speaks %.40q and not stdio", e.Transport)
 	case len(p.RuntimeArgs) > 0:
 		e.Unusable = "it has arguments for its container engine, which Berth does not pass on"
-	}
-	if e.Unusable == "" {
-		e.Unusable = "packages of kind \"oci\" are not installed by this version of Berth"
 	}
 	e.Package = r.Package
 	if r.Version == "" && r.Digest == "" {

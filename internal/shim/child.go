@@ -22,12 +22,14 @@ import (
 
 // newIncarnation returns a name for a process tree that nothing else has: the
 // server's key and 64 random bits.
-func (s *shim) newIncarnation() (string, error) {
+func (s *shim) newIncarnation() (string, error) { return drawIncarnation(s.home.Key(s.name)) }
+
+func drawIncarnation(key string) (string, error) {
 	var b [8]byte
 	if _, err := rand.Read(b[:]); err != nil {
 		return "", fmt.Errorf("draw a random number: %w", err)
 	}
-	return s.home.Key(s.name) + "." + hex.EncodeToString(b[:]), nil
+	return key + "." + hex.EncodeToString(b[:]), nil
 }
 
 // setSpec takes a spec; the machine judges by its policy from now on, the next
@@ -77,7 +79,7 @@ func (s *shim) startChild(incarnation string) (*child, error) {
 	started := time.Now()
 	spec := proc.Spec{
 		Path:               path,
-		Argv:               append([]string{s.spec.Command}, s.spec.Args...),
+		Argv:               s.argv(incarnation),
 		Env:                env,
 		Dir:                dir,
 		Stdin:              p.childIn,
@@ -122,6 +124,7 @@ func (s *shim) newChild(tree *proc.Tree, p pipes, incarnation string, started ti
 		stderrPipe:  p.err,
 		incarnation: incarnation,
 		started:     started,
+		engine:      s.engine(),
 		relay:       &relay{log: outLog, counts: &s.counts, stdin: stdinPipe{direct.New(p.in), p.in}, buffers: &s.buffers},
 	}
 	c.errLog = newLineLog(func(line []byte) {

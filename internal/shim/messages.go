@@ -88,6 +88,7 @@ func specFields(s *berth.ProcessSpec, c *coder) {
 	c.texts(14, &s.Secrets)
 	c.texts(15, &s.Unset)
 	list(c, 16, &s.Ports, func(n *uint16, c *coder) { integer(c, 1, n) })
+	c.flag(17, &s.Container)
 }
 
 func statusFields(s *berth.Status, c *coder) {

@@ -37,7 +37,7 @@ func checkPolicy(h *home.Home, name string, spec *berth.ProcessSpec) (warning st
 	if err != nil || len(all) == 0 {
 		return "", err
 	}
-	s := policy.Subject{Name: berth.ServerOf(name), Confine: spec.Confine, Own: home.IsRemoteRole(spec)}
+	s := policy.Subject{Name: berth.ServerOf(name), Confine: spec.Confine, Own: home.IsRemoteRole(spec) || spec.Container}
 	if all.AskOrigin() {
 		server, err := h.ReadServer(s.Name)
 		if err != nil && !errors.Is(err, berth.ErrNoServer) {
@@ -68,7 +68,7 @@ func CheckPolicy(h *home.Home, name string) error {
 		if err != nil {
 			return err
 		}
-		s.Package, s.Trust, s.Own = server.Source.Package, server.Info.TrustLevel, server.Remote()
+		s.Package, s.Trust, s.Own = server.Source.Package, server.Info.TrustLevel, server.Remote() || server.Container()
 		s.Confine = rights.Confinement()
 	case !errors.Is(err, berth.ErrNoServer):
 		return err

@@ -44,6 +44,10 @@ func (s *shim) intendStart() error {
 func (s *shim) describe(st *home.State) {
 	st.Command = s.spec.Command
 	st.Args = s.masked.Args(s.spec.Args)
+	st.Engine = nil
+	if s.spec.Container {
+		st.Engine = home.EngineOf(&s.spec)
+	}
 	st.Transport = s.spec.Transport
 	st.SpecDigest = s.specDigest
 	st.AutoRestartEnabled = s.m.policy.Enabled
@@ -323,6 +327,11 @@ func (s *shim) keep(c *child) {
 	}
 	if c.jail != nil {
 		now = c.jail.guaranteed(treeKill, memory)
+	}
+	if s.spec.Container {
+		maps.Copy(now, home.ContainerGuarantees(&s.spec))
+		treeKill.How += ", and the word of the container engine that no container with the server's label is left"
+		now[berth.GuaranteeTreeKill] = treeKill
 	}
 	maps.Copy(now, c.tree.Quotas())
 	before := s.state.Guarantees

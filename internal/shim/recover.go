@@ -79,6 +79,12 @@ func Recover(h *home.Home, name string) (Recovered, error) {
 	if !found || st.Status != string(berth.Running) && st.Phase != string(berth.PhaseStopping) {
 		return r, nil
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), sweepTimeout)
+	defer cancel()
+	if err := removeLeft(ctx, h, name, st); err != nil {
+		return r, berth.WithHint(fmt.Errorf("%w: an earlier run of %q: %w", berth.ErrEscaped, name, err),
+			"start the container engine, or end the container by hand; nothing is started before")
+	}
 	r.Ended = true
 	r.State, err = putToRest(h, name, st)
 	return r, err

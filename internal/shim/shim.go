@@ -103,7 +103,8 @@ type shim struct {
 // child is one incarnation of the server.
 type child struct {
 	tree        *proc.Tree
-	jail        *jail // nil for one that is not confined
+	jail        *jail   // nil for one that is not confined
+	engine      *engine // nil for one that is in no container
 	relay       *relay
 	stdin       *os.File
 	stdout      *os.File
@@ -396,7 +397,7 @@ func (s *shim) clear() event {
 	turn := c.clears
 	select {
 	case <-c.tree.Exited():
-		if empty, err := c.tree.Empty(); err == nil && empty {
+		if empty, err := c.tree.Empty(); err == nil && empty && c.engine == nil {
 			return s.cleared(c, nil, nil)
 		}
 	default:
@@ -405,6 +406,7 @@ func (s *shim) clear() event {
 		ctx, cancel := context.WithTimeout(context.Background(), clearTimeout)
 		defer cancel()
 		left, err := c.tree.Kill(ctx)
+		err = cmp.Or(err, c.engine.remove(ctx))
 		s.post(func() {
 			if s.child == c && c.clears == turn {
 				s.apply(s.cleared(c, left, err))
@@ -432,9 +434,10 @@ func (s *shim) awaitEmpty() {
 		if waitEmpty(ctx, c.tree) != nil {
 			return // given up, or not to be known: the ladder goes on
 		}
+		gone := c.engine.remove(ctx)
 		s.post(func() {
 			if s.child == c && c.clears == turn {
-				s.apply(s.cleared(c, nil, nil))
+				s.apply(s.cleared(c, nil, gone))
 			}
 		})
 	}()
