@@ -425,7 +425,7 @@ func (r *reading) remote() error {
 		}
 	}
 	r.mark(s.Headers)
-	if secretURL(s.URL) {
+	if SecretURL(s.URL) {
 		return &Refusal{
 			Why:  "its URL has a secret in it, which would stand in the server's file",
 			Hint: "if the server takes it in a header: berth add NAME --url URL --header KEY",
@@ -444,8 +444,8 @@ func (r *reading) fromVariable(header, variable, form string) error {
 	return nil
 }
 
-// secretURL says whether a URL has a secret in it.
-func secretURL(text string) bool {
+// SecretURL says whether a URL has a secret in it.
+func SecretURL(text string) bool {
 	if secret.MaskText(text) != text {
 		return true
 	}

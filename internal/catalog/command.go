@@ -34,6 +34,9 @@ type Request struct {
 	Args []string
 	// Hashes are those that the package's own file may have; any may if there are none.
 	Hashes []string
+	// Locks are what it was resolved to, for one system each; it is resolved anew if there
+	// are none.
+	Locks []*Lock
 }
 
 // String is the package as one asks for it.

@@ -72,6 +72,8 @@ func New(h *home.Home) *Store { return &Store{h} }
 type kind interface {
 	// prepare finds what is needed, or says what to install.
 	prepare(ctx context.Context) error
+	// platform is what the choice of files depends on.
+	platform(ctx context.Context) (string, error)
 	resolve(ctx context.Context, r Request) (*Lock, error)
 	install(ctx context.Context, l *Lock) error
 }
@@ -109,6 +111,15 @@ func (s *Store) Fetch(ctx context.Context, r Request, o Options, use func(*Copy)
 	k := w.kind(r.Kind)
 	if err := k.prepare(ctx); err != nil {
 		return nil, err
+	}
+	if len(r.Locks) > 0 {
+		l, err := locked(ctx, k, r)
+		if err != nil {
+			return nil, err
+		}
+		o.AllowScripts = l.Scripts
+		l.At = time.Now().UTC().Truncate(time.Second)
+		return s.provide(ctx, w, k, l, r.Program, use)
 	}
 	if !r.Kind.Downloaded() {
 		o.say("resolving %s", r)
