@@ -9,7 +9,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/berth-run/berth"
 	"github.com/berth-run/berth/internal/home"
 	"github.com/berth-run/berth/internal/secret"
 	"github.com/spf13/cobra"
@@ -18,16 +17,24 @@ import (
 func newConfig(a *app) *cobra.Command {
 	var (
 		set, unset []string
+		ask        bool
 		asJSON     bool
 	)
 	cmd := &cobra.Command{
-		Use:   "config NAME [--set K=V]… [--unset K]… [--json]",
+		Use:   "config NAME [--set K=V]… [--unset K]… [--interactive] [--json] | config export | config import FILE",
 		Short: "Show or change a server's settings",
 		Long: `Show how a server is run, or change its settings. All changes of one command
 are made together or not at all. A server that runs takes them at its next start
 or restart.
 
 ` + configHelp() + `
+A setting that the server was installed with (berth info shows them) is checked by its
+declared type and choices, and put anew where it belongs: into the command line, the
+variables, the URL, the permissions. Of one that may have several values --set is given
+several times. --interactive asks for each at the terminal; secrets go into the encrypted
+store. berth config export prints the settings of servers, and berth config import sets
+them.
+
 Any other key that does not begin with "berth." is kept in the file and has no
 effect. Variables of the environment are given with berth add. Secrets are shown
 as ***.
@@ -42,13 +49,18 @@ server.`,
 		Args:              oneName,
 		ValidArgsFunction: a.completeNames(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.config(cmd.Context(), args[0], set, unset, asJSON)
+			return a.config(cmd.Context(), args[0], set, unset, ask, asJSON)
 		},
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&set, "set", nil, "set a `K=V`; may be repeated")
 	f.StringArrayVar(&unset, "unset", nil, "go back to the default of `K`; may be repeated")
+	f.BoolVarP(&ask, "interactive", "i", false, "ask for each setting that it was installed with")
 	f.BoolVar(&asJSON, "json", false, "print the settings as JSON")
+	for _, sub := range []*cobra.Command{newConfigExport(a), newConfigImport(a)} {
+		sub.DisableFlagsInUseLine = true
+		cmd.AddCommand(sub)
+	}
 	keys := func(suffix string) cobra.CompletionFunc {
 		return func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			var words []string
@@ -72,61 +84,35 @@ func configHelp() string {
 	return b.String()
 }
 
-func (a *app) config(ctx context.Context, name string, set, unset []string, asJSON bool) error {
-	type pair struct{ key, value string }
-	var pairs []pair
-	for _, entry := range set {
-		key, value, ok := strings.Cut(entry, "=")
-		if !ok {
-			return usagef("--set %s: no value", printable(key)).hint("write --set %s=VALUE", printable(key))
-		}
-		if err := home.ValidateConfig(key, value); err != nil {
-			return usagef("--set: %s", strings.TrimPrefix(err.Error(), berth.ErrBadConfig.Error()+": ")).hintFrom(err)
-		}
-		pairs = append(pairs, pair{key, value})
+func (a *app) config(ctx context.Context, name string, set, unset []string, ask, asJSON bool) error {
+	pairs, err := readPairs(set)
+	if err != nil {
+		return err
 	}
-	change := len(pairs)+len(unset) > 0
+	change := len(pairs)+len(unset) > 0 || ask
 	s, err := a.open(!change)
 	if err != nil {
 		return err
 	}
-	if _, err := s.server(name); err != nil {
+	was, err := s.server(name)
+	if err != nil {
 		return err
 	}
-	if change {
-		prefixed := slices.Contains(unset, "berth.prefix") || slices.ContainsFunc(pairs, func(p pair) bool { return p.key == "berth.prefix" })
-		var done []string
-		err := s.home.UpdateServer(name, func(server *home.Server) error {
-			if server.Config == nil {
-				server.Config = map[string]string{}
-			}
-			for _, p := range pairs {
-				server.Config[p.key] = p.value
-				done = append(done, "set "+p.key+"="+shown(p.key, p.value))
-			}
-			for _, key := range unset {
-				if _, there := server.Config[key]; there {
-					delete(server.Config, key)
-					done = append(done, "unset "+key)
-				} else {
-					s.ui.note("%s was not set", key)
-				}
-			}
-			if !prefixed {
-				return nil
-			}
-			return s.freePrefix(*server)
-		})
+	if ask {
+		more, secrets, err := a.askConfig(was)
 		if err != nil {
 			return err
 		}
-		if len(done) > 0 {
-			if err := s.record(ctx, berth.Record{Server: name, Action: berth.ActionConfig, Detail: strings.Join(done, ", ")}); err != nil {
+		if len(secrets) > 0 {
+			if err := s.setSecrets(ctx, name, secrets, false); err != nil {
 				return err
 			}
-			if st, err := s.Status(ctx, name); err == nil && st.Status == berth.Running {
-				s.ui.note("it runs as before until: berth restart %s", name)
-			}
+		}
+		pairs = append(pairs, more...)
+	}
+	if change {
+		if err := s.changeConfig(ctx, name, pairs, unset); err != nil {
+			return err
 		}
 	}
 	server, err := s.server(name)
