@@ -40,7 +40,8 @@ Secrets are there by name only, as secret://NAME/KEY: a variable or header that 
 whether its value is in the encrypted store or not. A server with a secret in its arguments
 or its URL cannot be written. In paths, ~ stands for your home directory, {here} for the
 directory of the file, {data} for that of the server's own. What you granted or revoked
-counts as permissions; whether a server is enabled is of this home, and not written.
+counts as permissions; whether a server is enabled is of this home, and not written. What
+was installed from a bundle or another file is left out, with a warning.
 
 What a lock that is there has for other systems, of the same versions, stays. A FILE of
 another name has its lock beside it: tools.toml has tools.lock.
@@ -107,8 +108,8 @@ func (a *app) export(ctx context.Context, file string, only []string) error {
 		if err != nil {
 			return err
 		}
-		if server.Runtime.Command == home.OwnProgram() {
-			s.ui.note("%s is Berth itself, and left out", name)
+		if why := ownOfHome(server); why != "" {
+			s.ui.warn("%s is left out: %s", name, why)
 			continue
 		}
 		if f.Servers[name], err = s.teamServer(server, places, true); err != nil {
@@ -140,6 +141,17 @@ func (a *app) export(ctx context.Context, file string, only []string) error {
 	}
 	s.ui.print("%s: %s; %s", file, counted(len(f.Servers), "server"), lockBeside(file))
 	return ctx.Err()
+}
+
+// ownOfHome says why a server is not for a team's file, "" if it may be in one.
+func ownOfHome(server home.Server) string {
+	switch {
+	case server.Runtime.Command == home.OwnProgram():
+		return "it is Berth itself"
+	case server.Fetched() && catalog.Kind(server.Source.Type).Downloaded():
+		return "it was installed from a file (" + server.Source.Type + "), of which such a file cannot say where others have it"
+	}
+	return ""
 }
 
 // replaceFile writes a file whole or not at all, with the mode that it has.

@@ -180,7 +180,7 @@ func (y *syncer) compare() error {
 		if _, there := y.file.Servers[name]; there {
 			continue
 		}
-		if server, err := y.home.ReadServer(name); err != nil || server.Runtime.Command != home.OwnProgram() {
+		if server, err := y.home.ReadServer(name); err != nil || ownOfHome(server) == "" {
 			y.rows = append(y.rows, &syncRow{Server: name, Done: "extra"})
 		}
 	}
