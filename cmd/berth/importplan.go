@@ -73,13 +73,26 @@ func (i *importer) candidates(ids []string) (all []candidate) {
 				i.rows = append(i.rows, &importRow{From: []importSource{{Client: c.ID, Scope: string(scope), File: path}}, Done: "failed", Reason: err.Error(), Hint: hintOf(err)})
 			}
 			for _, one := range found {
-				if len(i.o.only) == 0 || slices.Contains(i.o.only, one.Name()) {
+				if (len(i.o.only) == 0 || slices.Contains(i.o.only, one.Name())) && !i.holds(one) {
 					all = append(all, one)
 				}
 			}
 		}
 	}
 	return all
+}
+
+// holds says whether what looks like an entry holds those of another client, or of
+// another version of this one, which keeps them a level deeper in the same file.
+func (i *importer) holds(c candidate) bool {
+	for _, other := range clients.All() {
+		for _, f := range other.Files {
+			if keys := f.Keys(i.o.project); len(f.On[i.system.OS]) > 0 && len(keys) >= len(c.Path) && slices.Equal(keys[:len(c.Path)], c.Path) && i.system.Path(f) == c.File {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // entriesIn are the entries of one file.

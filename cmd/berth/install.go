@@ -115,6 +115,11 @@ func (a *app) install(ctx context.Context, name string, o installOptions) error 
 	if err != nil {
 		return err
 	}
+	return a.installEntry(ctx, s, e, name, o)
+}
+
+// installEntry installs an entry that a user named.
+func (a *app) installEntry(ctx context.Context, s *site, e listing.Entry, name string, o installOptions) error {
 	as := cmp.Or(o.as, e.ShortName())
 	if as == "" {
 		return usagef("no name for the server follows from %s", name).hint("give one: --as SERVER")

@@ -142,7 +142,7 @@ func newRoot(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupServers, newSearch(a), newInfo(a), newInstall(a), newUpdate(a), newRollback(a), newAdd(a), newImport(a), newExport(a), newSync(a), newFetch(a), newRemove(a), newAuth(a), newSecret(a), newEnable(a), newDisable(a), newConfig(a), newPermissions(a),
+	add(groupServers, newSearch(a), newInfo(a), newInstall(a), newUpdate(a), newRollback(a), newAdd(a), newImport(a), newImportGitHub(a), newExport(a), newSync(a), newFetch(a), newRemove(a), newAuth(a), newSecret(a), newEnable(a), newDisable(a), newConfig(a), newPermissions(a),
 		newStart(a), newStop(a), newRestart(a), newUp(a), newService(a))
 	add(groupLook, newList(a), newStatus(a), newTop(a), newLogs(a), newAudit(a))
 	add(groupUse, newTools(a), newCall(a), newApprove(a), newProxy(a), newProfile(a), newClientRules(a), newLink(a), newUnlink(a))
