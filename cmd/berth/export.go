@@ -40,8 +40,8 @@ Secrets are there by name only, as secret://NAME/KEY: a variable or header that 
 whether its value is in the encrypted store or not. A server with a secret in its arguments
 or its URL cannot be written. In paths, ~ stands for your home directory, {here} for the
 directory of the file, {data} for that of the server's own. What you granted or revoked
-counts as permissions; whether a server is enabled is of this home, and not written. What
-was installed from a bundle or another file is left out, with a warning.
+counts as permissions; whether a server is enabled is of this home, and not written. What is
+neither of npm, of PyPI, a command nor a URL is left out, with a warning.
 
 What a lock that is there has for other systems, of the same versions, stays. A FILE of
 another name has its lock beside it: tools.toml has tools.lock.
@@ -148,8 +148,8 @@ func ownOfHome(server home.Server) string {
 	switch {
 	case server.Runtime.Command == home.OwnProgram():
 		return "it is Berth itself"
-	case server.Fetched() && catalog.Kind(server.Source.Type).Downloaded():
-		return "it was installed from a file (" + server.Source.Type + "), of which such a file cannot say where others have it"
+	case server.Fetched() && server.Source.Type != string(catalog.NPM) && server.Source.Type != string(catalog.PyPI):
+		return "it is of a kind (" + server.Source.Type + ") that such a file cannot have"
 	}
 	return ""
 }

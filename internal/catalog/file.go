@@ -183,10 +183,6 @@ var _ kind = (*file)(nil)
 
 func (f *file) prepare(context.Context) error { return nil }
 
-func (f *file) platform(context.Context) (string, error) {
-	return runtime.GOOS + "-" + runtime.GOARCH, nil
-}
-
 // resolve has nothing to ask: the request says which file it is.
 func (f *file) resolve(_ context.Context, r Request) (*Lock, error) {
 	if len(r.Hashes) != 1 {
@@ -199,7 +195,7 @@ func (f *file) install(ctx context.Context, l *Lock) error {
 	if len(l.Tree) != 1 || len(l.Tree[0].Integrity) != 1 {
 		return fmt.Errorf("%w: it is not that of one file", ErrLock)
 	}
-	if own, _ := f.platform(ctx); l.For != own {
+	if own := runtime.GOOS + "-" + runtime.GOARCH; l.For != own {
 		return fmt.Errorf("it was installed for %s, and this is %s: install it again", l.For, own)
 	}
 	from, sum := l.Tree[0].From, strings.TrimPrefix(l.Tree[0].Integrity[0], "sha256:")

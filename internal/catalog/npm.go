@@ -35,10 +35,6 @@ func (n *npm) prepare(context.Context) error {
 	return nil
 }
 
-func (n *npm) platform(context.Context) (string, error) {
-	return runtime.GOOS + "-" + runtime.GOARCH, nil
-}
-
 func missing(program, hint string) error {
 	return berth.WithHint(fmt.Errorf("%s is not in the PATH, and is needed to fetch the package: %w", program, os.ErrNotExist), hint)
 }
@@ -74,10 +70,7 @@ func (n *npm) resolve(ctx context.Context, r Request) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lock{Package: r.Package, Native: string(doc)}
-	if l.For, err = n.platform(ctx); err != nil {
-		return nil, err
-	}
+	l := &Lock{Package: r.Package, For: runtime.GOOS + "-" + runtime.GOARCH, Native: string(doc)}
 	if l.Tree, err = npmTree(doc); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -133,9 +134,12 @@ func (l *Lock) On(platform string) *Lock {
 
 // locked is the one of locks that is for this system.
 func locked(ctx context.Context, k kind, r Request) (*Lock, error) {
-	platform, err := k.platform(ctx)
-	if err != nil {
-		return nil, err
+	platform := runtime.GOOS + "-" + runtime.GOARCH
+	if p, ok := k.(*pypi); ok { // of Python, its version counts as well
+		var err error
+		if platform, err = p.platform(ctx); err != nil {
+			return nil, err
+		}
 	}
 	var others []string
 	for _, l := range r.Locks {

@@ -72,8 +72,6 @@ func New(h *home.Home) *Store { return &Store{h} }
 type kind interface {
 	// prepare finds what is needed, or says what to install.
 	prepare(ctx context.Context) error
-	// platform is what the choice of files depends on.
-	platform(ctx context.Context) (string, error)
 	resolve(ctx context.Context, r Request) (*Lock, error)
 	install(ctx context.Context, l *Lock) error
 }
