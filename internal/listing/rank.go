@@ -184,7 +184,8 @@ func (e *Entry) Text() Text {
 	}
 }
 
-// Words are the words of the text that another may be mistyped for.
+// Words are the words of the text, without digits at their beginning, that have at least
+// ShortestWord bytes then.
 func (t Text) Words() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, field := range []string{t.Name, t.Title, t.Tags, t.About} {
@@ -193,7 +194,7 @@ func (t Text) Words() iter.Seq[string] {
 				for end < len(field) && !isEdge(field[end]) {
 					end++
 				}
-				if w := field[begin:end]; 3 <= len(w) && len(w) <= longestWord && w[0] > '9' && !yield(w) {
+				if w := strings.TrimLeft(field[begin:end], "0123456789"); len(w) >= ShortestWord && !yield(w) {
 					return
 				}
 				begin = end
@@ -202,8 +203,12 @@ func (t Text) Words() iter.Seq[string] {
 	}
 }
 
-// longestWord bounds a word that another may be mistyped for.
-const longestWord = 32
+const (
+	// ShortestWord is the length of the shortest word that is kept in a vocabulary.
+	ShortestWord = 3
+	// longestWord bounds a word that another may be mistyped for.
+	longestWord = 32
+)
 
 // What a word counts, by where it is.
 const (

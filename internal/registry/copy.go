@@ -37,8 +37,9 @@ type Copy struct {
 	records map[string]record // of one that was pulled
 	index   string            // of one that was opened
 	file    *os.File
-	words   int64 // where the vocabulary begins in the file
-	data    int64 // where the documents begin
+	words   int64  // where the vocabulary begins in the file
+	data    int64  // where the documents begin
+	known   string // the vocabulary, once it was read
 }
 
 // record is an entry of a copy: a line of its index, and where its document is.
@@ -276,7 +277,7 @@ func (c *Copy) lines(needles ...string) iter.Seq[string] {
 		for i := range needles {
 			seek(i, 0)
 		}
-		for {
+		for len(needles) > 0 {
 			first := slices.MinFunc(next, func(a, b span) int { return cmp.Compare(a.begin, b.begin) })
 			if first.begin >= len(c.index) || !yield(c.index[first.begin:first.end]) {
 				return
@@ -346,7 +347,7 @@ func (c *Copy) Find(q listing.Query, most int) (hits []listing.Hit, all int) {
 	better := func(a, b found) int {
 		return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(a.name, b.name))
 	}
-	needles := c.rarest(q.Needles())
+	needles := slices.DeleteFunc(slices.Clone(c.rarest(q.Needles())), c.lacks)
 	if len(needles) == 0 {
 		return nil, 0
 	}
@@ -387,13 +388,25 @@ func (c *Copy) Find(q listing.Query, most int) (hits []listing.Hit, all int) {
 	return hits, all
 }
 
+// vocabulary are the words of the index, a line each; what cannot be read is as empty.
+func (c *Copy) vocabulary() string {
+	if c.known == "" {
+		c.known, _ = c.part(c.words, c.Vocabulary)
+	}
+	return c.known
+}
+
+// lacks says that no line of the index has a text, for which the vocabulary, a hundredth
+// of it, is enough to look at: it has each word but for digits at its beginning.
+func (c *Copy) lacks(text string) bool {
+	known := c.vocabulary()
+	return known != "" && len(text) >= listing.ShortestWord && !strings.ContainsAny(text, "0123456789") && !strings.Contains(known, text)
+}
+
 // Words are the words of the index.
 func (c *Copy) Words() iter.Seq[string] {
 	return func(yield func(string) bool) {
-		text, err := c.part(c.words, c.Vocabulary)
-		if err != nil {
-			return // what is mistyped is not found
-		}
+		text := c.vocabulary()
 		for text != "" {
 			var w string
 			w, text, _ = strings.Cut(text, "\n")

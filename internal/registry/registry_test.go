@@ -421,6 +421,20 @@ func TestNames(t *testing.T) {
 			t.Errorf("%s finds %q", name, got)
 		}
 	}
+	// A part of a word is found, also after digits; a word that is nowhere is not.
+	s.put("a.b/4shadowing-9", "2026-01-01T00:00:00Z")
+	if got, err = pulled(t, client(s), nil); err != nil {
+		t.Fatal(err)
+	}
+	parts := kept(t, got)
+	for _, query := range []string{"hadow", "shadowing", "4shadow", "9", "shadowing-9"} {
+		if hits, _ := parts.Find(listing.NewQuery(query), 1); len(hits) != 1 || hits[0].Entry.Name != "a.b/4shadowing-9" {
+			t.Errorf("%q: %v", query, hits)
+		}
+	}
+	if !parts.lacks("shadowings") || parts.lacks("io") || parts.lacks("hadow") {
+		t.Error("the vocabulary is not that of the index")
+	}
 	// A delta goes on from what was kept.
 	again, err := pulled(t, client(s), c)
 	if err != nil {
