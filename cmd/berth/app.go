@@ -273,6 +273,21 @@ func (s *site) record(ctx context.Context, r berth.Record) (err error) {
 	return nil
 }
 
+// recordAll is record for several records about the home, for the price of one.
+func (s *site) recordAll(records []berth.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	for i := range records {
+		records[i].Time = time.Now()
+		records[i].TimestampEpochSecs = records[i].Time.Unix()
+	}
+	if _, err := s.home.AppendAll(records); err != nil {
+		return fmt.Errorf("it was done, but the audit trail could not be written: %w", err)
+	}
+	return nil
+}
+
 // recordOfHome is record for what is about the home and none of its servers.
 func (s *site) recordOfHome(action, detail string) error {
 	return s.record(context.Background(), berth.Record{Action: action, Detail: detail})

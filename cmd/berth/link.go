@@ -428,7 +428,10 @@ func (l *linker) lookAgain(ctx context.Context) {
 
 // report prints what was done and writes it into the audit trail.
 func (l *linker) report(action string) error {
-	var errs []error
+	var (
+		errs    []error
+		records []berth.Record
+	)
 	code := exitOK
 	for _, row := range l.done {
 		if row.code != exitOK && code == exitOK {
@@ -439,12 +442,13 @@ func (l *linker) report(action string) error {
 			if row.Done == "unlinked" {
 				what = berth.ActionUnlink
 			}
-			errs = append(errs, l.recordOfHome(what, row.Client+": "+row.Entry+" in "+row.File))
+			records = append(records, berth.Record{Action: what, Detail: row.Client + ": " + row.Entry + " in " + row.File})
 		}
 		if !l.o.asJSON {
 			l.show(row)
 		}
 	}
+	errs = append(errs, l.recordAll(records))
 	if l.o.asJSON {
 		if l.done == nil {
 			l.done = []linked{}
