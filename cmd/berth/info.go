@@ -26,8 +26,9 @@ NAME is one of a catalogue (berth search; one of the MCP registry that is not in
 of it is asked for there), npm:NAME[@VERSION] or @SCOPE/NAME, pypi:NAME[@VERSION],
 oci:IMAGE[:TAG|@DIGEST], go:PACKAGE[@VERSION], the https URL of a remote server, the path
 or https URL of a server.json, or the page of a package on npmjs.com, pypi.org,
-hub.docker.com or pkg.go.dev. Of one that is there in several ways, all are shown; the first that
-can be is installed.
+hub.docker.com or pkg.go.dev. An MCPB bundle (a file or a URL that ends in .mcpb or .dxt)
+is read, one of a URL after it was downloaded, and its hash is shown. Of one that is there
+in several ways, all are shown; the first that can be is installed.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 there is no such server.`,
 		Example:           "  berth info github\n  berth info npm:@playwright/mcp --json",

@@ -53,6 +53,11 @@ catalogue says. The server is called the last part of that, or what --as says. A
 of the catalogue is of the version and has the hash that are written there, or it is not
 installed.
 
+NAME is also an MCPB bundle (a file or a URL that ends in .mcpb or .dxt), or the URL of a
+program, or of a zip or tar.gz file with one (--program names it if there are several);
+what follows -- are its arguments. Of a URL --sha256 says which hash the file must have. A
+bundle whose signature is bad is refused; whether it has one is shown.
+
 What it needs (settings) is asked for at the terminal; secrets are not shown, and are
 kept in the encrypted store of the home. Elsewhere --set K=V gives a setting, again for
 one that takes several values. --secret K takes the value of a secret from the variable
@@ -72,7 +77,9 @@ server, 4 installed, but the policy does not let it run.`,
   berth install github --secret token
   berth install filesystem --as notes --set directory=/srv/notes --yes
   berth install npm:@scope/server@1.2.3
-  berth install https://mcp.example.com/mcp --as docs`,
+  berth install https://mcp.example.com/mcp --as docs
+  berth install ./notes.mcpb --set directory=/srv/notes
+  berth install https://example.com/tool-linux-amd64.tar.gz --sha256 HEX -- stdio`,
 		Args:              entryWithArgs,
 		ValidArgsFunction: completeEntries,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -146,7 +146,7 @@ func newRoot(a *app) *cobra.Command {
 		newStart(a), newStop(a), newRestart(a), newUp(a), newService(a))
 	add(groupLook, newList(a), newStatus(a), newTop(a), newLogs(a), newAudit(a))
 	add(groupUse, newTools(a), newCall(a), newApprove(a), newProxy(a), newProfile(a), newClientRules(a), newLink(a), newUnlink(a))
-	add(groupBerth, newPolicy(a), newToken(a), newDoctor(a), newVersion(a), newCompletion(a), newHelp())
+	add(groupBerth, newPolicy(a), newToken(a), newDoctor(a), newValidate(a), newVersion(a), newCompletion(a), newHelp())
 	root.AddCommand(newSelfServer(a), newDemoServer(a))
 	return root
 }

@@ -45,6 +45,9 @@ there the server is as it was.
 Tools that are not as they were approved are withheld until berth approve NAME. What was
 there before is kept: berth rollback NAME goes back to it.
 
+A bundle or a program of a URL stays what it is, for its hash says so: --from and --sha256
+say what it is to be from now on. A bundle of this machine is read again.
+
 --check only shows what would change.
 
 Files: servers/NAME.toml, previous/NAME.toml, packages/.

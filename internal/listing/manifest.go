@@ -281,7 +281,7 @@ func (r *reading) settings(c manifestCommand) string {
 			s.Repeated = false // several values have a place only as arguments of their own
 		}
 		var why string
-		if s.Default, why = r.defaultOf(name, o, s.Repeated); why != "" {
+		if s.Default, why = r.defaultOf(name, o, s.Repeated, !c.mentions("${user_config."+name+"}")); why != "" {
 			return why
 		}
 		r.entry.Settings = append(r.entry.Settings, s)
@@ -289,8 +289,14 @@ func (r *reading) settings(c manifestCommand) string {
 	return ""
 }
 
-// defaultOf is the default of a user_config as a text; several are lines.
-func (r *reading) defaultOf(name string, o manifestOption, repeated bool) (text, why string) {
+// mentions says whether a text is in what a program is given.
+func (c manifestCommand) mentions(text string) bool {
+	return strings.Contains(strings.Join(append(slices.Collect(maps.Values(c.Env)), c.Args...), "\n"), text)
+}
+
+// defaultOf is the default of a user_config as a text; several are lines. Of what is idle
+// on this system one is enough.
+func (r *reading) defaultOf(name string, o manifestOption, repeated, idle bool) (text, why string) {
 	var value any
 	if len(o.Default) > 0 && json.Unmarshal(o.Default, &value) != nil {
 		return "", fmt.Sprintf("its setting %.80q: the default is not known", name)
@@ -313,6 +319,9 @@ func (r *reading) defaultOf(name string, o manifestOption, repeated bool) (text,
 		}
 	default:
 		return "", fmt.Sprintf("its setting %.80q: the default is not known", name)
+	}
+	if len(list) > 1 && idle {
+		list = list[:1]
 	}
 	if len(list) > 1 && !repeated {
 		return "", fmt.Sprintf("its setting %.80q has several defaults, and a place for one value", name)
