@@ -29,6 +29,8 @@ const (
 	// meanwhile, patience how long at least it is tried.
 	attempts = 100
 	patience = 20 * time.Second
+	// settling is how young a file is that a program may be writing in place.
+	settling = 2 * time.Second
 	// recent is how young a file is that a program may be about to write again.
 	recent = time.Minute
 	// abandoned is how old a temporary file is that nobody will rename any more.
@@ -93,6 +95,12 @@ func look(path string) (*snapshot, error) {
 	return &snapshot{real, data, info}, nil
 }
 
+// emptied says whether a program may have emptied the file to write it anew. An edit
+// would take its name away, and what is written then would be lost with the old file.
+func (s *snapshot) emptied() bool {
+	return s.exists() && len(s.data) == 0 && (s.info.Size() != 0 || time.Since(s.info.ModTime()) < settling)
+}
+
 // same returns nil if the file is still what was read.
 func (s *snapshot) same() error {
 	now, err := look(s.path)
@@ -130,6 +138,9 @@ func edit(ctx context.Context, path string, perm fs.FileMode, change func(*snaps
 			return nil, context.Cause(ctx)
 		}
 		s, err := look(path)
+		if err == nil && s.emptied() {
+			err = errMoved
+		}
 		var out []byte
 		if err == nil {
 			out, err = change(s)
@@ -147,7 +158,7 @@ func edit(ctx context.Context, path string, perm fs.FileMode, change func(*snaps
 			return s, nil
 		}
 		// A program that writes in place is seen between two writes, too.
-		torn := i < attempts && s != nil && s.exists() && isFault(err) && time.Since(s.info.ModTime()) < 2*time.Second
+		torn := i < attempts && s != nil && s.exists() && isFault(err) && time.Since(s.info.ModTime()) < settling
 		if !torn && !errors.Is(err, errMoved) {
 			return s, err
 		}
