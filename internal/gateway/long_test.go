@@ -106,6 +106,27 @@ func heapInUse() uint64 {
 	return m.HeapInuse
 }
 
+// meanwhile runs f in a goroutine. A failure in there ends only that: the channel is
+// closed then, with nothing in it.
+func meanwhile[T any](f func() T) <-chan T {
+	c := make(chan T, 1)
+	go func() {
+		defer close(c)
+		c <- f()
+	}()
+	return c
+}
+
+// returned is what meanwhile's function returned; if it failed, the test ends here.
+func returned[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	v, ok := <-c
+	if !ok {
+		t.FailNow()
+	}
+	return v
+}
+
 const longSize = 64 << 20
 
 // longGrowth is how much more memory the gateway, and the test with it, may have
@@ -139,21 +160,17 @@ func TestLongResultPassesInLittleMemory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, puppets := newPuppetWorld(t, Settings{})
-			ready := make(chan *puppet, 1)
-			go func() {
+			ready := meanwhile(func() *puppet {
 				p := puppets.next()
 				if c.modern {
 					p.modern(`{"tools":{}}`)
 				} else {
 					p.legacy(`{"tools":{}}`)
 				}
-				ready <- p
-			}()
-			call := c.open(t, w)
-			type answer struct{ r io.Reader }
-			answered := make(chan answer, 1)
-			go func() { answered <- answer{call()} }()
-			p := <-ready // a modern client's request is what starts the server
+				return p
+			})
+			answered := meanwhile(c.open(t, w))
+			p := returned(t, ready) // a modern client's request is what starts the server
 			if strings.HasSuffix(name, "modern") || strings.HasPrefix(name, "modern") {
 				// The headers of a modern request are checked by the tool's schema.
 				p.want(`{"jsonrpc":"2.0","id":"$tools","method":"tools/list","params":$_}`)
@@ -166,10 +183,9 @@ func TestLongResultPassesInLittleMemory(t *testing.T) {
 			p.wantAll(wants...)
 			runtime.GC()
 			before := heapInUse()
-			sums := make(chan string, 1)
-			go func() { sums <- p.sayLong(`"$call"`, longSize, `,"x":{"y":1}`) }()
-			got := readLong(t, (<-answered).r, longSize)
-			if sum := <-sums; hex.EncodeToString(got.sum.Sum(nil)) != sum {
+			sums := meanwhile(func() string { return p.sayLong(`"$call"`, longSize, `,"x":{"y":1}`) })
+			got := readLong(t, returned(t, answered), longSize)
+			if sum := returned(t, sums); hex.EncodeToString(got.sum.Sum(nil)) != sum {
 				t.Error("the text is not what the server sent")
 			}
 			if head := string(got.head); !strings.HasSuffix(head, c.want.head) || !strings.HasPrefix(head, "id: ") && head != c.want.head {
@@ -249,14 +265,13 @@ func longConn(t *testing.T, w *world) (net.Conn, *bufio.Reader) {
 // in order when it reads at last.
 func TestSlowReaderHoldsUpNobody(t *testing.T) {
 	w, puppets := newPuppetWorld(t, Settings{})
-	ready := make(chan *puppet, 1)
-	go func() {
+	ready := meanwhile(func() *puppet {
 		p := puppets.next()
 		p.legacy(`{"tools":{}}`)
-		ready <- p
-	}()
+		return p
+	})
 	slow, r := longConn(t, w)
-	p := <-ready
+	p := returned(t, ready)
 	other := w.legacyClient("other", "2025-11-25", "{}")
 	fmt.Fprintln(slow, `{"jsonrpc":"2.0","id":7,`+longCall+`,"_meta":{"progressToken":"p"}}}`)
 	p.want(`{"jsonrpc":"2.0","id":"$slow","method":"tools/call","params":{"name":"much","arguments":{},"_meta":{"progressToken":"$token"}}}`)
