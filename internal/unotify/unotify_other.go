@@ -2,8 +2,8 @@
 
 package unotify
 
-// Listener and Call are there for signatures: nobody can make one.
+// Listener and Call are there for signatures: nothing here makes one.
 type (
-	Listener struct{ none struct{} }
-	Call     struct{ none struct{} }
+	Listener struct{}
+	Call     struct{}
 )
