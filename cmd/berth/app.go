@@ -185,7 +185,7 @@ func (s *site) noServer(name string) error {
 			return berth.WithHint(err, fmt.Sprintf("did you mean %s?", other))
 		}
 	}
-	return berth.WithHint(err, fmt.Sprintf("add it: berth add %s -- COMMAND; `berth status` lists what there is in %s", name, s.Dir()))
+	return berth.WithHint(err, fmt.Sprintf("add it: berth install NAME, or berth add %s -- COMMAND; `berth status` lists what there is in %s", name, s.Dir()))
 }
 
 // server reads an installed server.

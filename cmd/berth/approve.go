@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -99,10 +97,8 @@ func (a *app) approve(ctx context.Context, name string, o approveOptions) error 
 		s.showChanges(name, changes)
 	}
 	if !o.all && len(o.tools) == 0 && !o.diff && !o.asJSON && len(changes) > 0 {
-		if f, ok := a.stdin.(*os.File); ok && isTerminal(f) {
-			fmt.Fprintf(a.ui.err, "approve %s? [y/N] ", plural(len(changes), "tool", "as it is", "as they are"))
-			line, _ := bufio.NewReader(f).ReadString('\n')
-			o.all = strings.EqualFold(strings.TrimSpace(line), "y")
+		if isTerminal(a.stdin) {
+			o.all = a.yes(fmt.Sprintf("approve %s? [y/N] ", plural(len(changes), "tool", "as it is", "as they are")))
 		} else {
 			s.ui.say("berth: hint: berth approve %s --all approves what is shown", name)
 		}

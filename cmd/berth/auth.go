@@ -15,7 +15,6 @@ import (
 	"github.com/berth-run/berth"
 	"github.com/berth-run/berth/internal/oauth"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 // authOptions are the flags of auth.
@@ -210,14 +209,14 @@ func (a *app) clientSecret(o authOptions) (string, error) {
 	if !o.withSecret {
 		return os.Getenv(clientSecretVariable), nil
 	}
-	if f, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f, ok := a.stdin.(*os.File); ok && isTerminal(f) {
 		fmt.Fprint(a.ui.err, "The client's secret: ")
-		secret, err := term.ReadPassword(int(f.Fd()))
+		secret, err := readHidden(f)
 		fmt.Fprintln(a.ui.err)
 		if err != nil {
 			return "", fmt.Errorf("read the client's secret: %w", err)
 		}
-		return string(secret), nil
+		return secret, nil
 	}
 	line, err := bufio.NewReader(io.LimitReader(a.stdin, 64<<10)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -89,7 +89,7 @@ server, 4 installed, but the policy does not let it run.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.as, "as", "", "what the `server` is called here")
-	f.StringVar(&o.kind, "kind", "", "npm, pypi, oci, go or remote: which of its ways (`word`)")
+	f.StringVar(&o.kind, "kind", "", "which of its ways it is installed by: the `word` npm, pypi, oci, go, remote or mcpb")
 	f.StringArrayVar(&o.set, "set", nil, "`K=V`: a setting; may be repeated")
 	f.StringArrayVar(&o.secrets, "secret", nil, "`K`, K=env:VARIABLE or K=file:PATH: a setting that is a secret; may be repeated")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask whether to install it")

@@ -100,7 +100,7 @@ func (a *app) learn(ctx context.Context, name string, calls []learnedCall, o per
 	}
 	yes := o.apply
 	if !yes && !o.asJSON && len(l.grants) > 0 {
-		yes = a.asksYes(fmt.Sprintf("grant %s?", plural(len(l.grants), "permission", "this", "these")))
+		yes = a.yes(fmt.Sprintf("grant %s? [y/N] ", plural(len(l.grants), "permission", "this", "these")))
 	}
 	if yes && len(l.grants) > 0 {
 		err = s.changePermissions(ctx, server, l.grants, nil, permissionsOptions{})
@@ -257,17 +257,6 @@ func (a *app) awaitUser(ctx context.Context, name string) {
 	case <-read:
 	case <-ctx.Done():
 	}
-}
-
-// asksYes asks a question at a terminal. Elsewhere the answer is no.
-func (a *app) asksYes(question string) bool {
-	f, ok := a.stdin.(*os.File)
-	if !ok || !isTerminal(f) {
-		return false
-	}
-	fmt.Fprintf(a.ui.err, "%s [y/N] ", question)
-	line, _ := bufio.NewReader(f).ReadString('\n')
-	return strings.EqualFold(strings.TrimSpace(line), "y")
 }
 
 // newLesson makes a proposal of what was refused.

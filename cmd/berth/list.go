@@ -21,9 +21,9 @@ func newList(a *app) *cobra.Command {
 		Short:   "List the installed servers, and what each is from",
 		Long: `List the servers of this home: what each is run from, in which version, where that is
 from, the hash that it is held to, and how much of the disk its copy and its own directory
-take. UPDATE is the version that its catalogue has, if that is another one and known without asking the
-network: of Berth's own catalogue, of the copy of the MCP registry (berth search --sync), or of a
-server.json that is a file. How servers are: berth status.
+take. UPDATE is the version that its catalogue has, if that is another one and known without
+asking the network: of Berth's own catalogue, of the copy of the MCP registry (berth search
+--sync), or of a server.json that is a file. How servers are: berth status.
 
 --json prints an array, one object for each server.
 

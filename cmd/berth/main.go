@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/berth-run/berth"
 	"github.com/berth-run/berth/internal/home"
@@ -29,13 +28,7 @@ func Main() int {
 	if len(os.Args) > 1 && os.Args[1] == home.RemoteRole {
 		return remoteMain(os.Args[2:], os.Stdin, os.Stdout, os.Stderr)
 	}
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	// nohup wants the hangup ignored; otherwise a closed terminal ends a
-	// foreground command in the same orderly way as Ctrl-C.
-	if !signal.Ignored(syscall.SIGHUP) {
-		signals = append(signals, syscall.SIGHUP)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), signals...)
+	ctx, stop := signal.NotifyContext(context.Background(), endSignals()...)
 	defer stop()
 	// The second Ctrl-C is not asked for reasons.
 	context.AfterFunc(ctx, stop)
@@ -142,11 +135,13 @@ func newRoot(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
+	help := newHelp()
 	add(groupServers, newSearch(a), newInfo(a), newInstall(a), newUpdate(a), newRollback(a), newAdd(a), newImport(a), newImportGitHub(a), newExport(a), newSync(a), newFetch(a), newRemove(a), newAuth(a), newSecret(a), newEnable(a), newDisable(a), newConfig(a), newPermissions(a),
 		newStart(a), newStop(a), newRestart(a), newUp(a), newService(a))
 	add(groupLook, newList(a), newStatus(a), newTop(a), newLogs(a), newAudit(a))
 	add(groupUse, newTools(a), newCall(a), newApprove(a), newProxy(a), newProfile(a), newClientRules(a), newLink(a), newUnlink(a))
-	add(groupBerth, newPolicy(a), newToken(a), newDoctor(a), newValidate(a), newVersion(a), newCompletion(a), newHelp())
+	add(groupBerth, newPolicy(a), newToken(a), newDoctor(a), newValidate(a), newVersion(a), newCompletion(a), help)
+	root.SetHelpCommand(help) // or cobra lists its own beside it
 	root.AddCommand(newSelfServer(a), newDemoServer(a))
 	return root
 }
@@ -164,7 +159,7 @@ func unknownCommand(root *cobra.Command, word string) error {
 	if near := root.SuggestionsFor(word); len(near) > 0 {
 		return err.hint("did you mean %s?", strings.Join(near, " or "))
 	}
-	return err.hint("`berth help` lists the commands")
+	return err.hint("`%s --help` lists the commands", root.CommandPath())
 }
 
 // asUsage makes what cobra complains of a usage error.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/berth-run/berth/internal/listing"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
 )
@@ -30,6 +31,11 @@ func TestReadme(t *testing.T) {
 	if len(blocks) == 0 {
 		t.Fatal("README.md has no console block that is marked as runnable")
 	}
+	const shown = "@modelcontextprotocol/server-everything" // by its hash in Berth's own catalogue
+	entry, known, err := listing.OfPackage(listing.NPM, shown)
+	if err != nil || !known || len(entry.Hashes) == 0 {
+		t.Fatalf("%s is not in the catalogue: %v", shown, err)
+	}
 	var files []string
 	for i, b := range blocks {
 		script, err := scriptOf(b[1])
@@ -47,6 +53,7 @@ func TestReadme(t *testing.T) {
 			return err
 		}
 		env.Setenv("PATH", env.Getenv("STANDIN")+string(filepath.ListSeparator)+env.Getenv("PATH"))
+		env.Setenv("npm_config_standin_integrity", entry.Hashes[0])
 		return nil
 	}
 	testscript.Run(t, testscript.Params{Files: files, Setup: setup, Condition: scriptCondition, RequireExplicitExec: true})
@@ -92,6 +99,7 @@ func TestExamples(t *testing.T) {
 			if _, after, ok := strings.Cut(line, "| "); ok {
 				line = after
 			}
+			line, _, _ = strings.Cut(line, " > ")
 			words := strings.Fields(line)
 			if len(words) < 2 || words[0] != "berth" {
 				t.Errorf("%s: the example %q does not call berth", cmd.CommandPath(), line)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"github.com/berth-run/berth/internal/guard"
 	"github.com/berth-run/berth/internal/home"
 	"github.com/berth-run/berth/internal/remote"
-	"golang.org/x/term"
 )
 
 // The exit codes of the process of a remote server. The supervisor starts another
@@ -128,13 +126,10 @@ func (a *app) buildRemote(name string, o addOptions, environ []string) (s home.S
 func (a *app) askFor(what string) (string, error) {
 	if f, ok := a.stdin.(*os.File); ok && isTerminal(f) {
 		a.ui.say("%s: ", what)
-		value, err := term.ReadPassword(int(f.Fd()))
-		return strings.TrimSpace(string(value)), err
+		value, err := readHidden(f)
+		return strings.TrimSpace(value), err
 	}
-	if a.lines == nil {
-		a.lines = bufio.NewReader(a.stdin)
-	}
-	line, err := a.lines.ReadString('\n')
+	line, err := a.readLine()
 	line = strings.TrimSpace(line)
 	if line == "" {
 		return "", errors.Join(errors.New("no value on stdin"), ignoreEOF(err))
@@ -156,9 +151,6 @@ func (a *app) yes(question string) bool {
 		return false
 	}
 	fmt.Fprint(a.ui.err, question)
-	if a.lines == nil {
-		a.lines = bufio.NewReader(a.stdin)
-	}
-	line, err := a.lines.ReadString('\n')
+	line, err := a.readLine()
 	return err == nil && strings.EqualFold(strings.TrimSpace(line), "y")
 }

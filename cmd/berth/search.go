@@ -49,7 +49,7 @@ registry; what is there is searched), 2 wrong usage.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.Flags().BoolVar(&sync, "sync", false, "copy the MCP registry first, or what changed in it")
-	cmd.Flags().IntVar(&limit, "limit", 20, "list at most so many (`number`)")
+	cmd.Flags().IntVar(&limit, "limit", 20, "list at most `number` of them")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -141,7 +141,7 @@ func (a *app) showFound(found []listing.Entry, more int, asJSON bool) error {
 	}
 	switch {
 	case len(found) == 0:
-		a.ui.say("nothing was found; npm:PACKAGE, pypi:PACKAGE, a URL and a server.json can be installed without a catalogue")
+		a.ui.say("nothing was found; npm:PACKAGE, pypi:PACKAGE, oci:IMAGE, go:PACKAGE, a URL and a server.json can be installed without a catalogue")
 	case more > 0:
 		a.ui.say("%d more: --limit", more)
 	}

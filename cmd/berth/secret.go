@@ -21,7 +21,6 @@ import (
 	"github.com/berth-run/berth/internal/secret"
 	"github.com/berth-run/berth/internal/vault"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 func newSecret(a *app) *cobra.Command {
@@ -43,20 +42,8 @@ BERTH_SECRET_PASSPHRASE_FILE names.
 Files: credentials/vault.age, and one of credentials/identity.keyring (which names the
 item of the keyring), identity.txt (the key) and identity.age (the key, encrypted).`,
 		Example: "  berth secret set github/token\n  pass show github | berth secret set github token\n  berth secret list",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usagef("set, list, rm, import or move?").hint("see `berth secret --help`")
-			}
-			return usagef("unknown command %q", args[0]).hint("usage: %s", cmd.UseLine())
-		},
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              func(*cobra.Command, []string) error { return nil }, // Args has refused
 	}
-	for _, c := range []*cobra.Command{newSecretSet(a), newSecretList(a), newSecretRemove(a), newSecretImport(a), newSecretMove(a)} {
-		c.DisableFlagsInUseLine = true
-		cmd.AddCommand(c)
-	}
-	return cmd
+	return group(cmd, newSecretSet(a), newSecretList(a), newSecretRemove(a), newSecretImport(a), newSecretMove(a))
 }
 
 // refArgs reads NAME/KEY, or NAME KEY.
@@ -121,7 +108,9 @@ func (a *app) secretValue(ctx context.Context, ref secret.Ref, command string) (
 		}
 	case f != nil && isTerminal(f):
 		fmt.Fprintf(a.ui.err, "value of %s/%s: ", ref.Server, ref.Key)
-		text, err = term.ReadPassword(int(f.Fd()))
+		var line string
+		line, err = readHidden(f)
+		text = []byte(line)
 		fmt.Fprintln(a.ui.err)
 	default:
 		text, err = io.ReadAll(io.LimitReader(a.stdin, 1<<20))

@@ -38,17 +38,9 @@ clients that are linked by address (` + "`berth link --http`" + `), and for serv
 while no client does.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
-		Args:              noArgs,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usagef("install, uninstall or status?")
-		},
+		Example: "  berth service install\n  berth service status",
 	}
-	for _, sub := range []*cobra.Command{newServiceInstall(a), newServiceUninstall(a), newServiceStatus(a)} {
-		sub.DisableFlagsInUseLine = true
-		cmd.AddCommand(sub)
-	}
-	return cmd
+	return group(cmd, newServiceInstall(a), newServiceUninstall(a), newServiceStatus(a))
 }
 
 func newServiceInstall(a *app) *cobra.Command {
@@ -105,6 +97,7 @@ func newServiceUninstall(a *app) *cobra.Command {
 that was edited since is kept and said, unless --force. Servers stay up; ` + "`berth stop\n--all`" + ` ends them.
 
 Exit codes: 0 done, also when there was none, 1 failed.`,
+		Example:           "  berth service uninstall",
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -124,6 +117,7 @@ func newServiceStatus(a *app) *cobra.Command {
 written, and what the system says of them.
 
 Exit codes: 0 the service is installed, 1 it is not, or failed.`,
+		Example:           "  berth service status --json",
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {

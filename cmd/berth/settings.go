@@ -187,10 +187,7 @@ func (a *app) askLine(what string, hidden bool) (string, error) {
 		return a.askFor(what)
 	}
 	fmt.Fprintf(a.ui.err, "%s: ", printable(what))
-	if a.lines == nil {
-		a.lines = bufio.NewReader(a.stdin)
-	}
-	line, err := a.lines.ReadString('\n')
+	line, err := a.readLine()
 	if line = strings.TrimSpace(line); line == "" && err != nil {
 		return "", err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,8 +30,8 @@ func standIn(env *testscript.Env) error {
 
 // testNPM is the stand-in: each package is of the version that is asked for, else 1.0.0,
 // needs nothing, and is the test server. Its name may say otherwise: "missing" is not there, "scripted" has an
-// install script. STANDIN_LOG names a file for what it was asked, and with what in its
-// environment.
+// install script. npm_config_standin_log names a file for what it was asked, and with what
+// in its environment, npm_config_standin_integrity is the hash of what it installs.
 func testNPM(args []string) int {
 	if log := os.Getenv("npm_config_standin_log"); log != "" {
 		f, err := os.OpenFile(log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
@@ -64,7 +65,8 @@ func testNPM(args []string) int {
 			script = `, "hasInstallScript": true`
 		}
 		write("package-lock.json", fmt.Sprintf(`{"lockfileVersion": 3, "packages": {"": {}, "node_modules/%s": {"version": "%s",
-"resolved": "https://registry.invalid/%s.tgz", "integrity": "sha512-AAAA"%s}}}`, name, version, name, script), 0o600)
+"resolved": "https://registry.invalid/%s.tgz", "integrity": "%s"%s}}}`, name, version, name,
+			cmp.Or(os.Getenv("npm_config_standin_integrity"), "sha512-AAAA"), script), 0o600)
 	case "ci":
 		var manifest struct{ Dependencies map[string]string }
 		doc, err := os.ReadFile("package.json")

@@ -11,7 +11,6 @@ import (
 	"github.com/berth-run/berth/internal/home"
 	"github.com/berth-run/berth/internal/keyring"
 	"github.com/berth-run/berth/internal/vault"
-	"golang.org/x/term"
 )
 
 // This file is how this program opens the secret store of a home.
@@ -67,12 +66,12 @@ func passphrase(again bool) (string, error) {
 
 func typed(prompt string) (string, error) {
 	fmt.Fprint(os.Stderr, prompt)
-	line, err := term.ReadPassword(int(os.Stdin.Fd()))
+	line, err := readHidden(os.Stdin)
 	fmt.Fprintln(os.Stderr)
 	if err == nil && len(line) == 0 {
 		err = errors.New("nothing was typed")
 	}
-	return string(line), err
+	return line, err
 }
 
 func passphraseIn(path string) (string, error) {

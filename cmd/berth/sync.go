@@ -421,7 +421,11 @@ func (y *syncer) getSecrets(row *syncRow) (got []stored, err error) {
 			}
 		case isTerminal(y.app.stdin) && y.ui.errTerm:
 			// Nothing is an answer, too: later.
-			value, _ = y.app.askFor("value of " + row.Server + "/" + key)
+			value, err = y.app.askFor("value of " + row.Server + "/" + key)
+			if errors.Is(err, context.Canceled) {
+				return nil, err
+			}
+			err = nil
 		}
 		if value == "" {
 			left = append(left, key)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -194,6 +195,52 @@ func TestInstallAsks(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(b.dir, "servers", "no0.toml")); err == nil {
 		t.Error("it was installed after a no")
+	}
+}
+
+// TestInterruptedQuestion: Ctrl-C is an answer to each question, at once, and afterwards the
+// terminal shows what is typed.
+func TestInterruptedQuestion(t *testing.T) {
+	work := t.TempDir()
+	entry := filepath.Join(work, "server.json")
+	if err := os.WriteFile(entry, []byte(`{"name":"io.github.someone/asks","description":"It asks","version":"1.0.0",
+"remotes":[{"type":"streamable-http","url":"https://mcp.example.com/mcp","headers":[{"name":"X-Key","isRequired":true,"isSecret":true}]}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("BERTH_SECRET_BACKEND", "file")
+	b := newBench(t)
+	for _, question := range []string{"X-Key", "install it as asks? [y/N] ", "value of asks/KEY: "} {
+		args := []string{"install", entry}
+		if question == "value of asks/KEY: " {
+			args = []string{"secret", "set", "asks/KEY"}
+		}
+		x := atTerminal(t, b.dir, args...)
+		if strings.HasPrefix(question, "install") {
+			x.sees("X-Key")
+			x.hides()
+			x.types("made-up")
+		}
+		x.sees(question)
+		if !strings.HasPrefix(question, "install") {
+			x.hides()
+		}
+		if _, err := x.master.WriteString("\x03"); err != nil {
+			t.Fatal(err)
+		}
+		for piece := range x.said {
+			x.screen += piece
+		}
+		var ended *exec.ExitError
+		if err := x.cmd.Wait(); !errors.As(err, &ended) || ended.ExitCode() != 1 {
+			t.Errorf("%q: it ended with %v\n%s", question, err, x.screen)
+		}
+		settings, err := unix.IoctlGetTermios(int(x.master.Fd()), unix.TCGETS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if settings.Lflag&unix.ECHO == 0 {
+			t.Errorf("after %q the terminal does not show what is typed", question)
+		}
 	}
 }
 

@@ -24,20 +24,8 @@ The home keeps no token, only its hash.
 
 Files: tokens.json.`,
 		Example: "  berth token create ide --expires 30d\n  berth token list\n  berth token revoke ide",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usagef("create, list or revoke?").hint("see `berth token --help`")
-			}
-			return usagef("unknown command %q", args[0]).hint("usage: %s", cmd.UseLine())
-		},
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              func(*cobra.Command, []string) error { return nil }, // Args has refused
 	}
-	for _, c := range []*cobra.Command{newTokenCreate(a), newTokenList(a), newTokenRevoke(a)} {
-		c.DisableFlagsInUseLine = true
-		cmd.AddCommand(c)
-	}
-	return cmd
+	return group(cmd, newTokenCreate(a), newTokenList(a), newTokenRevoke(a))
 }
 
 func newTokenCreate(a *app) *cobra.Command {

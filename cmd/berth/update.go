@@ -127,7 +127,12 @@ func (a *app) update(ctx context.Context, name string, o updateOptions) error {
 	if err != nil {
 		return err
 	}
-	if same(was, now) && len(o.set)+len(o.secrets) == 0 && settled(now) {
+	asBefore := same(was, now) && len(o.set)+len(o.secrets) == 0
+	if asBefore && now.Kind == listing.Remote {
+		s.ui.print("%s: it is at %s, as before", name, old.ShownURL())
+		return nil
+	}
+	if asBefore && settled(now) {
 		s.ui.print("%s: %s %s is what its catalogue has", name, now.Name, now.Version)
 		return nil
 	}
@@ -150,10 +155,19 @@ func (a *app) update(ctx context.Context, name string, o updateOptions) error {
 		return err
 	}
 	before := s.listedTools(name)
-	if err := s.exchange(ctx, x, old); err != nil {
+	changed, err := s.exchange(ctx, x, old, asBefore)
+	if err != nil {
 		return err
 	}
-	s.ui.print("%s: updated from %s to %s", name, orNone(nonEmpty(old.Info.Version), "?"), x.server.Info.Version)
+	switch from, to := old.Info.Version, x.server.Info.Version; {
+	case !changed:
+		s.ui.print("%s: %s %s is the newest that there is", name, old.Source.Package, from)
+		return nil
+	case from == to: // what it needs has other versions, or it has other settings
+		s.ui.print("%s: updated, still of version %s", name, to)
+	default:
+		s.ui.print("%s: updated from %s to %s", name, orNone(nonEmpty(from), "?"), to)
+	}
 	s.ui.say("back to what it was: berth rollback %s", name)
 	if st, err := s.Status(ctx, name); err == nil && st.Status == berth.Running {
 		s.ui.say("it still runs as it was: berth restart %s", name)
@@ -303,11 +317,17 @@ func mergeSettings(old, now home.Settings) home.Settings {
 	return old
 }
 
-// exchange has the server's file be another, once all that it needs is there.
-func (s *site) exchange(ctx context.Context, x *addition, old home.Server) error {
+// exchange has the server's file be another, once all that it needs is there. Where all
+// else is as before, the file stays if what was fetched is what there was, each file of it:
+// what the server was before its last update stays, too.
+func (s *site) exchange(ctx context.Context, x *addition, old home.Server, asBefore bool) (changed bool, err error) {
 	name := old.Name
 	server := &x.server
 	write := func() error {
+		if asBefore && server.Fetched() && server.Source.Digest == old.Source.Digest {
+			return nil
+		}
+		changed = true
 		// Its other headers stay, so that this is not keepAll.
 		if all := append(x.kept, x.hidden...); len(all) > 0 {
 			if err := s.setSecrets(ctx, name, all, false); err != nil {
@@ -325,14 +345,13 @@ func (s *site) exchange(ctx context.Context, x *addition, old home.Server) error
 			return nil
 		})
 	}
-	var err error
 	if x.want != nil {
 		err = s.fetch(ctx, server, *x.want, x.scripts, write)
 	} else {
 		err = write()
 	}
-	if err != nil {
-		return err
+	if err != nil || !changed {
+		return false, err
 	}
 	s.prunePackages(ctx)
 	args := secret.NewMasker(server.Env).Args(server.Runtime.Args)
@@ -340,7 +359,7 @@ func (s *site) exchange(ctx context.Context, x *addition, old home.Server) error
 	if server.Fetched() {
 		detail += " to " + packageLine(*server)
 	}
-	return s.record(ctx, berth.Record{Server: name, Action: berth.ActionConfig, Command: server.Runtime.Command, Args: args, Detail: detail})
+	return true, s.record(ctx, berth.Record{Server: name, Action: berth.ActionConfig, Command: server.Runtime.Command, Args: args, Detail: detail})
 }
 
 // showChange says what an update changes.

@@ -69,11 +69,10 @@ const (
 
 func (a *app) validate(files []string, kind string, asJSON, strict bool) error {
 	all := []validate.Fault{}
+	var unread error
 	for _, file := range files {
 		found, err := a.faultsOf(file, kind)
-		if err != nil {
-			return err
-		}
+		unread = errors.Join(unread, err) // what the others have is said all the same
 		all = append(all, found...)
 	}
 	errorCount := 0
@@ -90,6 +89,9 @@ func (a *app) validate(files []string, kind string, asJSON, strict bool) error {
 		for _, f := range all {
 			a.ui.print("%s", printable(faultLine(f)))
 		}
+	}
+	if unread != nil {
+		return unread
 	}
 	if errorCount > 0 {
 		return fmt.Errorf("%s, %s", howMany(errorCount, "error"), howMany(len(all)-errorCount, "warning"))

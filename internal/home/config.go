@@ -21,23 +21,17 @@ type Config struct {
 	}
 	Runtime struct {
 		// AutoRestart is the default of berth.auto-restart.
-		AutoRestart         *bool
-		HealthCheckInterval time.Duration
-		LogLevel            string
+		AutoRestart *bool
 		// MaxServers is how many servers may run at once; 0 is no limit.
 		MaxServers int
 	}
 	Security struct {
-		DefaultTrustLevel string
 		// Audit is the default of berth.audit.
 		Audit string
 		// SecretBackend is where the key of the secret store is to be.
 		SecretBackend string
 		// ToolChanges is one of ToolChanges….
 		ToolChanges string
-	}
-	Clients struct {
-		AutoLink *bool
 	}
 	Gateway struct {
 		// NameMost is how long names of tools may be where servers share an address;
@@ -121,13 +115,14 @@ func decodeConfig(file string, doc []byte) (c Config, warnings []string, err err
 	if err := decodeUsersTOML(file, doc, &f); err != nil {
 		return Config{}, nil, err
 	}
+	var unused time.Duration
 	for _, d := range []struct {
 		table, key string
 		value      any
 		into       *time.Duration
 	}{
 		{"registry", "cache_ttl", f.Registry.CacheTTL, &c.Registry.CacheTTL},
-		{"runtime", "health_check_interval", f.Runtime.HealthCheckInterval, &c.Runtime.HealthCheckInterval},
+		{"runtime", "health_check_interval", f.Runtime.HealthCheckInterval, &unused},
 	} {
 		var ok bool
 		if *d.into, ok = duration(d.value); !ok {
@@ -137,10 +132,7 @@ func decodeConfig(file string, doc []byte) (c Config, warnings []string, err err
 	}
 	c.Registry.URL, c.Registry.Index = f.Registry.URL, f.Registry.Index
 	c.Runtime.AutoRestart = f.Runtime.AutoRestart
-	c.Runtime.LogLevel = f.Runtime.LogLevel
 	c.Runtime.MaxServers = int(f.Runtime.MaxServers)
-	c.Security.DefaultTrustLevel = f.Security.DefaultTrustLevel
-	c.Clients.AutoLink = f.Clients.AutoLink
 	c.Telemetry.OTLPEndpoint = f.Telemetry.OTLPEndpoint
 	switch c.Security.Audit = f.Security.Audit; c.Security.Audit {
 	case "", AuditGrouped, AuditStrict:
@@ -165,17 +157,25 @@ func decodeConfig(file string, doc []byte) (c Config, warnings []string, err err
 	return c, append(unknownKeys(file, doc, &f), f.idle(file, doc)...), nil
 }
 
-// idle warns of keys of security that Berth 0.1 wrote and nobody obeys: whoever set one
-// believes that it does something.
+// idle warns of keys that Berth 0.1 wrote and nobody obeys: whoever set one believes that
+// it does something.
 func (f *configFile) idle(file string, doc []byte) (warnings []string) {
-	warn := func(key, text string) {
-		warnings = append(warnings, fmt.Sprintf("%s: [security] %s has no effect: %s", atLine(file, lineOf(doc, "security", key)), key, text))
-	}
-	if f.Security.SandboxEnabled != nil {
-		warn("sandbox_enabled", "whether a server is confined is its own berth.sandbox: `berth permissions NAME --apply`, or `berth config NAME --set berth.sandbox=off`")
-	}
-	if on := f.Security.AuditEnabled; on != nil && !*on {
-		warn("audit_enabled", "the audit trail is always written")
+	no, yes := f.Security.AuditEnabled, f.Clients.AutoLink
+	for _, d := range []struct {
+		set              bool
+		table, key, text string
+	}{
+		{f.Runtime.HealthCheckInterval != nil, "runtime", "health_check_interval", "the end of a server is noticed when it happens"},
+		{f.Runtime.LogLevel != "", "runtime", "log_level", "a server's log has all that it prints"},
+		{f.Security.DefaultTrustLevel != "", "security", "default_trust_level", "what a server may do are its permissions: berth permissions NAME"},
+		{f.Security.SandboxEnabled != nil, "security", "sandbox_enabled",
+			"whether a server is confined is its own berth.sandbox: `berth permissions NAME --apply`, or `berth config NAME --set berth.sandbox=off`"},
+		{no != nil && !*no, "security", "audit_enabled", "the audit trail is always written"},
+		{yes != nil && *yes, "clients", "auto_link", "clients are linked by berth link CLIENT"},
+	} {
+		if d.set {
+			warnings = append(warnings, fmt.Sprintf("%s: [%s] %s has no effect: %s", atLine(file, lineOf(doc, d.table, d.key)), d.table, d.key, d.text))
+		}
 	}
 	return warnings
 }

@@ -27,7 +27,7 @@ audit_enabled = false
 sandbox_enabled = true
 
 [clients]
-auto_link = false
+auto_link = true
 `
 
 func TestReadConfig(t *testing.T) {
@@ -37,18 +37,19 @@ func TestReadConfig(t *testing.T) {
 	}
 	putFile(t, h, wholeConfig, "berth.toml")
 	got, warnings, err := h.ReadConfig()
-	if err != nil || len(warnings) != 2 ||
-		!strings.Contains(warnings[0], "berth.toml:14: [security] sandbox_enabled has no effect: ") ||
-		!strings.Contains(warnings[1], "berth.toml:13: [security] audit_enabled has no effect: ") {
+	if err != nil || len(warnings) != 6 {
 		t.Fatalf("%q, %v", warnings, err)
 	}
-	yes, no := true, false
+	for i, want := range []string{"7: [runtime] health_check_interval", "8: [runtime] log_level", "12: [security] default_trust_level",
+		"14: [security] sandbox_enabled", "13: [security] audit_enabled", "17: [clients] auto_link"} {
+		if !strings.Contains(warnings[i], "berth.toml:"+want+" has no effect: ") {
+			t.Errorf("%q, want %s", warnings[i], want)
+		}
+	}
+	yes := true
 	var want Config
 	want.Registry.URL, want.Registry.CacheTTL = "https://registry.example/index", time.Hour
-	want.Runtime.AutoRestart, want.Runtime.HealthCheckInterval = &yes, 30*time.Second
-	want.Runtime.LogLevel, want.Runtime.MaxServers = "debug", 20
-	want.Security.DefaultTrustLevel = "community"
-	want.Clients.AutoLink = &no
+	want.Runtime.AutoRestart, want.Runtime.MaxServers = &yes, 20
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("\n got %+v\nwant %+v", got, want)
 	}
