@@ -3,7 +3,6 @@ package catalog
 import (
 	"cmp"
 	"context"
-	"debug/buildinfo"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -108,12 +107,17 @@ func (g *goModule) resolve(ctx context.Context, r Request) (*Lock, error) {
 		return nil, err
 	}
 	g.built = file
-	return readGo(file, r.Package)
+	return g.read(ctx, file, r.Package)
 }
 
-// readGo makes the lock of a program.
-func readGo(file, pkg string) (*Lock, error) {
-	info, err := buildinfo.ReadFile(file)
+// read makes the lock of a program, of what the go command says is in it: package
+// debug/buildinfo would cost each shim what package debug/dwarf initialises.
+func (g *goModule) read(ctx context.Context, file, pkg string) (*Lock, error) {
+	out, err := g.run(ctx, g.dir, nil, g.path, "version", "-m", file)
+	if err != nil {
+		return nil, fmt.Errorf("the program of %s: %w", pkg, err)
+	}
+	info, err := parseGo(string(out), file)
 	if err != nil {
 		return nil, fmt.Errorf("the program of %s: %w", pkg, err)
 	}
@@ -133,6 +137,22 @@ func readGo(file, pkg string) (*Lock, error) {
 	return l, nil
 }
 
+// parseGo reads what `go version -m` prints of a file: its name and the version of Go,
+// then each line of its build information behind a tab.
+func parseGo(text, file string) (*debug.BuildInfo, error) {
+	head, rest, _ := strings.Cut(text, "\n")
+	version, ok := strings.CutPrefix(strings.TrimSpace(head), file+": ")
+	if !ok {
+		return nil, errors.New("go version says nothing of it")
+	}
+	info, err := debug.ParseBuildInfo(strings.ReplaceAll("\n"+rest, "\n\t", "\n")[1:])
+	if err != nil {
+		return nil, err
+	}
+	info.GoVersion = version
+	return info, nil
+}
+
 func (g *goModule) install(ctx context.Context, l *Lock) error {
 	file := g.built
 	if file == "" { // of a lock that there is
@@ -140,7 +160,7 @@ func (g *goModule) install(ctx context.Context, l *Lock) error {
 		if file, err = g.build(ctx, l.Package, l.Version, filepath.Join(g.dir, "bin")); err != nil {
 			return err
 		}
-		now, err := readGo(file, l.Package)
+		now, err := g.read(ctx, file, l.Package)
 		if err != nil {
 			return err
 		}

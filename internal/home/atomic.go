@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-run/berth/internal/direct"
 	"github.com/berth-run/berth/internal/fail"
 )
 
@@ -84,16 +85,17 @@ func (h *Home) sweep(dir string) {
 	if _, done := h.swept.LoadOrStore(dir, true); done {
 		return
 	}
-	entries, err := os.ReadDir(dir)
+	names, err := direct.Names(dir)
 	if err != nil {
 		return
 	}
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), tempPrefix) {
+	for _, name := range names {
+		if !strings.HasPrefix(name, tempPrefix) {
 			continue
 		}
-		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > abandonedAfter {
-			_ = os.Remove(filepath.Join(dir, e.Name()))
+		path := filepath.Join(dir, name)
+		if info, err := os.Lstat(path); err == nil && time.Since(info.ModTime()) > abandonedAfter {
+			_ = os.Remove(path)
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/internal/direct"
 )
 
 // ownExecutable is this very program, also when its file was replaced or, as
@@ -38,36 +40,18 @@ func acceptFrom(listening int) (int, error) {
 }
 
 // closeInherited closes the descriptors from first on, but for the runtime's
-// own. It reads the directory itself: package os would keep a buffer of 8 KiB for
-// the next, which does not come.
+// own.
 func closeInherited(first int) error {
-	dir, err := unix.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	names, err := direct.Names("/proc/self/fd")
 	if err != nil {
 		return fmt.Errorf("list the open descriptors: %w", err)
 	}
-	defer unix.Close(dir)
-	var fds []int
-	var buf [1024]byte
-	for {
-		n, err := unix.Getdents(dir, buf[:])
-		if err == unix.EINTR {
+	for _, name := range names {
+		fd, err := strconv.Atoi(name)
+		if err != nil || fd < first {
 			continue
 		}
-		if err != nil {
-			return fmt.Errorf("list the open descriptors: %w", err)
-		}
-		if n <= 0 {
-			break
-		}
-		_, _, names := unix.ParseDirent(buf[:n], -1, nil)
-		for _, name := range names {
-			if fd, err := strconv.Atoi(name); err == nil && fd >= first && fd != dir {
-				fds = append(fds, fd)
-			}
-		}
-	}
-	for _, fd := range fds {
-		target, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+		target, err := os.Readlink("/proc/self/fd/" + name)
 		if err != nil || strings.HasPrefix(target, "anon_inode:[event") {
 			continue // gone already, or the runtime's poller
 		}
