@@ -240,7 +240,7 @@ func (d *standInDaemon) run(q dockerQuery, stdio []*os.File, conn io.Reader) int
 					}
 				}
 			}
-		case "--tmpfs", "--cap-drop", "--security-opt", "--network", "--memory", "--pids-limit", "--cpus", "--ulimit":
+		case "--stop-timeout", "--tmpfs", "--cap-drop", "--security-opt", "--network", "--memory", "--pids-limit", "--cpus", "--ulimit":
 		default:
 			return bad("unknown flag: " + word)
 		}

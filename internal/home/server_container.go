@@ -22,7 +22,8 @@ func (s *Server) Container() bool { return s.Source.Type == ContainerSource && s
 // client's, and no part of the environment of what it runs.
 func engineVariables() []string {
 	return []string{"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_API_VERSION",
-		"CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINERS_CONF", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"}
+		"CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "CONTAINERS_REGISTRIES_CONF", "REGISTRY_AUTH_FILE",
+		"XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"}
 }
 
 // EngineEnv is the part of an environment that the client of a container engine needs.
@@ -54,7 +55,8 @@ func (s *Server) contain(spec *berth.ProcessSpec, rights Rights, environ []strin
 	if len(args) < 4 || !slices.Equal(args[:3], []string{"run", "-i", "--rm"}) || strings.HasPrefix(args[3], "-") || !strings.Contains(args[3], "@sha256:") {
 		return s.bad("runtime", "args", "they are not those of an image that was installed: run -i --rm IMAGE@sha256:…")
 	}
-	flags := []string{"run", "-i", "--rm", "--init", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"}
+	// The grace is Berth's. Podman gives it again when a container is removed by force.
+	flags := []string{"run", "-i", "--rm", "--init", "--stop-timeout", "1", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"}
 	network, allow := "none", []string{}
 	mounts := map[string]string{}
 	userHome := cmp.Or(lookup(environ, "HOME"), lookup(environ, "USERPROFILE"))

@@ -74,19 +74,40 @@ func (e *engine) remove(ctx context.Context) (err error) {
 				return err
 			}
 		}
-		var ids []string
-		if ids, err = e.list(ctx); err == nil && len(ids) == 0 {
+		var none bool
+		if none, err = e.removeOnce(ctx); none {
 			return nil
-		}
-		if err == nil {
-			// What another removes in this moment is an error of this one, and gone.
-			_, err = e.run(ctx, append([]string{"rm", "-f"}, ids...)...)
 		}
 	}
 	if err == nil {
 		err = errors.New("it is there again each time that it was removed")
 	}
 	return fmt.Errorf("its container may still run: %w", err)
+}
+
+// removeOnce ends the containers that there are, and says whether there were none.
+func (e *engine) removeOnce(ctx context.Context) (none bool, err error) {
+	ids, err := e.list(ctx)
+	if err != nil || len(ids) == 0 {
+		return err == nil, err
+	}
+	// What another removes in this moment is an error of this one, and gone.
+	_, err = e.run(ctx, append([]string{"rm", "-f"}, ids...)...)
+	return false, err
+}
+
+// try ends the containers of the server while its tree still lives, which is no proof of
+// anything: remove comes after it. It leaves half of the time of ctx.
+func (e *engine) try(ctx context.Context) {
+	if e == nil {
+		return
+	}
+	if end, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/2)
+		defer cancel()
+	}
+	_, _ = e.removeOnce(ctx)
 }
 
 // list returns the ids of the server's containers, also of those that have ended.
@@ -153,13 +174,13 @@ func (e *engine) run(ctx context.Context, args ...string) (out string, err error
 	return string(said), readErr
 }
 
-// removeLeft ends the containers that a supervisor which is gone has left.
-func removeLeft(ctx context.Context, h *home.Home, name string, st home.State) error {
+// engineLeft is the engine of a supervisor that is gone, nil if it had none.
+func engineLeft(h *home.Home, name string, st home.State) *engine {
 	if len(st.Engine) == 0 {
 		return nil
 	}
 	// Who recovers may have another environment than who started it.
 	last := len(st.Engine) - 1
 	env := append(berth.AllowedEnv(os.Environ()), st.Engine[:last]...)
-	return newEngine(st.Engine[last], h.Key(name), env).remove(ctx)
+	return newEngine(st.Engine[last], h.Key(name), env)
 }

@@ -70,18 +70,26 @@ func Recover(h *home.Home, name string) (Recovered, error) {
 	if path, err := h.ReadSocketPath(name); err == nil {
 		_ = os.Remove(path) // nobody listens at it
 	}
+	ran := found && (st.Status == string(berth.Running) || st.Phase == string(berth.PhaseStopping))
+	var left *engine
+	if ran {
+		left = engineLeft(h, name, st)
+		ctx, cancel := context.WithTimeout(context.Background(), sweepTimeout)
+		left.try(ctx) // before its tree is gone: see shim.clear
+		cancel()
+	}
 	fail.Point("shim.recover.before-sweep")
 	if err := sweep(h, name, st); err != nil {
 		return r, err
 	}
 	fail.Point("shim.recover.after-sweep")
 	r.State = st
-	if !found || st.Status != string(berth.Running) && st.Phase != string(berth.PhaseStopping) {
+	if !ran {
 		return r, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), sweepTimeout)
 	defer cancel()
-	if err := removeLeft(ctx, h, name, st); err != nil {
+	if err := left.remove(ctx); err != nil {
 		return r, berth.WithHint(fmt.Errorf("%w: an earlier run of %q: %w", berth.ErrEscaped, name, err),
 			"start the container engine, or end the container by hand; nothing is started before")
 	}

@@ -405,6 +405,9 @@ func (s *shim) clear() event {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), clearTimeout)
 		defer cancel()
+		// The engine first: podman's monitor of a container is in the tree, and without it
+		// podman waits for seconds. A client that still lives may start one after that.
+		c.engine.try(ctx)
 		left, err := c.tree.Kill(ctx)
 		err = cmp.Or(err, c.engine.remove(ctx))
 		s.post(func() {
