@@ -118,12 +118,16 @@ func TestPodman(t *testing.T) {
 	for _, name := range []string{"plain", "deaf"} {
 		call(name)
 		first := containers()[0]
-		kill9(t, b.status(name).PID)
+		pid := b.status(name).PID
+		b.kill(pid)
+		if err := awaitStatus(b, name, func(st berth.Status) bool { return st.PID != pid }); err != nil {
+			t.Fatal(err)
+		}
 		call(name)
 		if containers()[0] == first {
 			t.Errorf("%s: the container is that of the client that was killed", name)
 		}
-		kill9(t, b.status(name).ShimPID)
+		b.kill(b.status(name).ShimPID)
 		call(name)
 		b.berth("stop", name)
 		want(0, "the stop of "+name)
@@ -159,8 +163,8 @@ func TestPodman(t *testing.T) {
 	}
 
 	was := b.berth("list", "plain", "--json")
-	push2 := func() { b.berth("stop", "plain"); push("2") }
-	push2()
+	b.berth("stop", "plain")
+	push("2")
 	b.do("update", "plain", "--yes")
 	if now := b.berth("list", "plain", "--json"); now == was {
 		t.Error("the update took no other image:", now)
@@ -168,7 +172,7 @@ func TestPodman(t *testing.T) {
 	call("plain")
 	b.berth("stop", "plain")
 	b.do("rollback", "plain", "--yes")
-	b.do("uninstall", "plain", "deaf", "--yes", "--purge", "--data")
+	b.do("uninstall", "plain", "deaf", "--purge", "--data")
 	want(0, "uninstall")
 }
 
@@ -184,7 +188,7 @@ func rootfs(t *testing.T, dir string) string {
 		t.Fatalf("ldd: %v\n%s", err, out)
 	}
 	file := filepath.Join(dir, "root.tar")
-	args := []string{"-c", "-h", "-f", file, "--transform", "s|^" + strings.TrimPrefix(exe, "/") + "$|testserver|", "-P", "--transform", "s|^/||", exe}
+	args := []string{"-c", "-h", "-P", "-f", file, "--transform", "s|^" + exe + "$|/testserver|", "--transform", "s|^/||", exe}
 	for lines := bufio.NewScanner(bytes.NewReader(out)); lines.Scan(); {
 		for _, word := range strings.Fields(lines.Text()) {
 			if strings.HasPrefix(word, "/") {
@@ -192,7 +196,6 @@ func rootfs(t *testing.T, dir string) string {
 			}
 		}
 	}
-	args[4] = "s|^" + exe + "$|testserver|"
 	if out, err := exec.Command("tar", args...).CombinedOutput(); err != nil {
 		t.Fatalf("tar: %v\n%s", err, out)
 	}
