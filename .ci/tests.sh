@@ -6,16 +6,16 @@
 # built into. Packages whose subject is another process, which it would slow down by a
 # factor: chaos is the kill loop, conformance and sandbox run by themselves; what they
 # drive has tests of its own, with the detector.
-apart='TestAsNobody|TestUnderDockersFilter|TestHolesOfOlderKernels|TestConfinedElsewhere|TestStandard|TestStandardAsNobody|TestRealFetch|TestRealFetchWithoutNetwork'
+apart='TestAsNobody|TestUnderDockersFilter|TestHolesOfOlderKernels|TestConfinedElsewhere|TestStandard|TestStandardAsNobody|TestRealFetch|TestRealFetchWithoutNetwork|TestNewUser|TestKilledInstall'
 
 all_tests() {
 	# A binary with the race detector sleeps for a second when it exits, and the
 	# tests run many.
 	export GORACE=atexit_sleep_ms=0
 	# shellcheck disable=SC2046
-	step "go test -race" 1200 go test -v -race -count=1 -timeout 15m -skip "^($apart)\$" $(go list ./... | grep -v -E '/internal/(chaos|conformance|sandbox)$')
+	step "go test -race" 1500 go test -v -race -count=1 -timeout 20m -skip "^($apart)\$" $(go list ./... | grep -v -E '/internal/(chaos|conformance|sandbox)$')
 	step "nothing skipped that could run" 10 unexpected_skips "$work/log/go-test--race"
-	step "go test of what runs apart" 420 go test -v -count=1 -timeout 7m -run "^($apart)\$" ./cmd/berth ./internal/proc ./internal/egress ./supervisor
+	step "go test of what runs apart" 600 go test -v -count=1 -timeout 10m -run "^($apart)\$" ./cmd/berth ./internal/proc ./internal/egress ./supervisor
 	step "nothing of that skipped" 10 unexpected_skips "$work/log/go-test-of-what-runs-apart"
 	step "conformance and the sandbox" 600 go test -v -count=1 -timeout 10m ./internal/conformance ./internal/sandbox
 	step "nothing of them skipped" 10 unexpected_skips "$work/log/conformance-and-the-sandbox"

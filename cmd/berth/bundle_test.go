@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -89,8 +90,10 @@ func hexSum(data []byte) string {
 type offers struct {
 	t         *testing.T
 	home, url string
-	files     map[string][]byte
-	cut       string // a file whose end is missing
+
+	mu    sync.Mutex // guards the fields below
+	files map[string][]byte
+	cut   string // a file whose end is missing
 }
 
 func newOffers(t *testing.T) *offers {
@@ -102,13 +105,16 @@ func newOffers(t *testing.T) *offers {
 	work := t.TempDir()
 	o.home = filepath.Join(work, "home")
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		o.mu.Lock()
 		data, there := o.files[r.URL.Path]
+		cut := r.URL.Path == o.cut
+		o.mu.Unlock()
 		if !there {
 			http.NotFound(w, r)
 			return
 		}
 		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
-		if r.URL.Path == o.cut {
+		if cut {
 			data = data[:len(data)/2]
 		}
 		_, _ = w.Write(data)
@@ -133,6 +139,8 @@ func newOffers(t *testing.T) *offers {
 
 // put offers a file, and returns its hash.
 func (o *offers) put(name string, data []byte) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.files[name] = data
 	return hexSum(data)
 }
@@ -212,7 +220,7 @@ func TestInstallBundle(t *testing.T) {
 	if err := os.WriteFile(copies[0], []byte("#!/bin/false\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	o.files["/1/sample.mcpb"] = o.bundle("1.0.0", "other", "x")
+	o.put("/1/sample.mcpb", o.bundle("1.0.0", "other", "x"))
 	o.says(o.berth(1, "fetch", "sample"), "another hash")
 	o.put("/1/sample.mcpb", o.bundle("1.0.0"))
 	o.says(o.berth(0, "fetch", "sample"), "was fetched again")
@@ -251,7 +259,9 @@ func TestInstallRefused(t *testing.T) {
 	good := o.bundle("1.0.0")
 	sum := o.put("/a.mcpb", good)
 	o.says(o.berth(1, "install", o.url+"/a.mcpb", "--sha256", strings.Repeat("0", 64), "--yes"), "another hash", sum, "do not run it")
+	o.mu.Lock()
 	o.cut = "/a.mcpb"
+	o.mu.Unlock()
 	o.says(o.berth(1, "install", o.url+"/a.mcpb", "--sha256", sum, "--yes"), "cut off")
 	o.says(o.berth(1, "install", o.url+"/none.mcpb", "--sha256", sum, "--yes"), "404")
 	o.none("sample")

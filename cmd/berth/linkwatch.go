@@ -114,6 +114,13 @@ func (w *linkWatch) look(ctx context.Context) (paths []string, err error) {
 // examine tells what has become of one entry, and puts it back if that is wanted.
 func (w *linkWatch) examine(ctx context.Context, l *watchedLink) error {
 	state, stateErr := l.record.State()
+	if state == link.Gone && state != l.state {
+		// Berth itself may be taking it out. A home that cannot be locked is not written to.
+		if there, err := w.book.Settled(ctx, l.record); err == nil && !there {
+			return nil // the next look finds it unlinked
+		}
+		state, stateErr = l.record.State()
+	}
 	problem := ""
 	if stateErr != nil {
 		problem = stateErr.Error()

@@ -48,6 +48,7 @@ func TestLinkWatch(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { _ = cmd.Process.Kill() }) // where the test failed
 		next = func(want string) {
 			t.Helper()
 			select {

@@ -129,6 +129,17 @@ func (b *Book) Records() ([]Record, error) {
 	return f.Links, err
 }
 
+// Settled waits until nobody writes an entry, and returns whether what r says is on record
+// then: an entry leaves its file before it is forgotten.
+func (b *Book) Settled(ctx context.Context, r Record) (there bool, err error) {
+	unlock, err := b.files.LockLinks(ctx)
+	if err != nil {
+		return false, err
+	}
+	all, err := b.Records()
+	return slices.ContainsFunc(all, func(o Record) bool { return o.same(r.Target) }), errors.Join(err, unlock())
+}
+
 // read reads the file of links.
 func (b *Book) read() (f file, err error) {
 	data, err := b.files.ReadLinks()
