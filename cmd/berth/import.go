@@ -160,7 +160,13 @@ func (a *app) importAll(ctx context.Context, ids []string, o importOptions) erro
 			i.ui.say("berth: %s has no settings file that is documented: what it has is not known", c.Title)
 		}
 	}
-	i.sort(i.candidates(ids))
+	all := i.candidates(ids)
+	for _, name := range o.only {
+		if !slices.ContainsFunc(all, func(c candidate) bool { return c.Name() == name }) {
+			return fmt.Errorf("--only %s: no entry is called that in the settings that were read", name)
+		}
+	}
+	i.sort(all)
 	if err := i.nameAll(); err != nil {
 		return err
 	}
