@@ -1,5 +1,5 @@
 # Shorthand only: `go test ./...` needs none of it.
-.PHONY: build quick check test race fuzz chaos mutants bench bench-gateway catalog-check cover
+.PHONY: build quick check test race fuzz kills chaos mutants bench bench-gateway catalog-check cover
 
 KILLS ?= 10000
 FETCH_KILLS ?= 200
@@ -23,8 +23,10 @@ race:
 fuzz: ## every fuzz target, SECONDS in all
 	.ci/fuzz.sh $(SECONDS)
 
-chaos: ## the kill loop: every named point once, then KILLS at random; fetches, installs and updates, FETCH_KILLS of each
+kills: ## the kill loop: every named point once, then KILLS at random
 	BERTH_CHAOS_KILLS=$(KILLS) go test -tags failpoint -v -count=1 -timeout 3h ./internal/chaos
+
+chaos: kills ## the kill loop; fetches, installs and updates, FETCH_KILLS of each
 	BERTH_FETCH_KILLS=$(FETCH_KILLS) go test -v -count=1 -timeout 1h -run 'TestKilledFetch|TestKilledInstall' ./internal/catalog ./cmd/berth
 
 mutants: ## break a promise on purpose; a test must notice

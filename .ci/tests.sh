@@ -21,7 +21,7 @@ all_tests() {
 	step "nothing of them skipped" 10 unexpected_skips "$work/log/conformance-and-the-sandbox"
 	step "go test with failpoints" 300 with_failpoints
 	if [[ -d internal/chaos ]]; then
-		step "kill loop" 600 make -s chaos KILLS=500
+		step "kill loop" 600 make -s kills KILLS=500
 	fi
 	step "fuzzing" 300 .ci/fuzz.sh 60 8
 	step "mutants" 600 .ci/mutants.sh --share 24
