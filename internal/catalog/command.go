@@ -2,10 +2,11 @@ package catalog
 
 import (
 	"fmt"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/berth-run/berth/internal/lazy"
 )
 
 // Kind is where packages come from, in the word that server.json has for it.
@@ -162,14 +163,14 @@ func npmRequest(values map[string]string, rest []string) (Request, error) {
 	spec, from := values["--package"]
 	if from {
 		r.Program = rest[0]
-		if !programName.MatchString(r.Program) {
+		if !programName().MatchString(r.Program) {
 			return r, fmt.Errorf("%q is no program's name", r.Program)
 		}
 	} else {
 		spec = rest[0]
 	}
 	r.Args = slices.Clone(rest[1:])
-	m := npmSpec.FindStringSubmatch(spec)
+	m := npmSpec().FindStringSubmatch(spec)
 	if m == nil {
 		return r, fmt.Errorf("%q is not the name of a package of a registry", spec)
 	}
@@ -180,10 +181,10 @@ func npmRequest(values map[string]string, rest []string) (Request, error) {
 // The names that are taken. What has a slash, a colon or a leading dot is a
 // directory, a repository or a URL to npm.
 var (
-	npmSpec     = regexp.MustCompile(`^((?:@[A-Za-z0-9~][A-Za-z0-9._~-]*/)?[A-Za-z0-9~][A-Za-z0-9._~-]*)(@[A-Za-z0-9.^~<>=|*+ -]+)?$`)
-	programName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
-	pypiSpec    = regexp.MustCompile(`^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:\[([A-Za-z0-9._-]+(?:,[A-Za-z0-9._-]+)*)\])?((?:(?:==|>=|<=|~=|!=|<|>)[A-Za-z0-9.*+!-]+)(?:,(?:==|>=|<=|~=|!=|<|>)[A-Za-z0-9.*+!-]+)*)?$`)
-	version     = regexp.MustCompile(`^[A-Za-z0-9.+!-]+$`)
+	npmSpec     = lazy.Regexp(`^((?:@[A-Za-z0-9~][A-Za-z0-9._~-]*/)?[A-Za-z0-9~][A-Za-z0-9._~-]*)(@[A-Za-z0-9.^~<>=|*+ -]+)?$`)
+	programName = lazy.Regexp(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
+	pypiSpec    = lazy.Regexp(`^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:\[([A-Za-z0-9._-]+(?:,[A-Za-z0-9._-]+)*)\])?((?:(?:==|>=|<=|~=|!=|<|>)[A-Za-z0-9.*+!-]+)(?:,(?:==|>=|<=|~=|!=|<|>)[A-Za-z0-9.*+!-]+)*)?$`)
+	version     = lazy.Regexp(`^[A-Za-z0-9.+!-]+$`)
 )
 
 // parseUVX: uvx [--from SPEC] [--with SPEC] PROGRAM[@VERSION] ARGS.
@@ -197,7 +198,7 @@ func parseUVX(words []string) (Request, error) {
 	}
 	r, err := uvxRequest(values, rest)
 	if with, ok := values["--with"]; ok && err == nil {
-		if r.With = strings.ReplaceAll(with, " ", ""); !pypiSpec.MatchString(r.With) {
+		if r.With = strings.ReplaceAll(with, " ", ""); !pypiSpec().MatchString(r.With) {
 			return r, fmt.Errorf("%q is not the name of a package of an index", with)
 		}
 	}
@@ -214,7 +215,7 @@ func uvxRequest(values map[string]string, rest []string) (Request, error) {
 	}
 	spec := name
 	if pinned && want != "latest" {
-		if !version.MatchString(want) {
+		if !version().MatchString(want) {
 			return Request{}, fmt.Errorf("%q is no version", want)
 		}
 		spec += "==" + want
@@ -236,7 +237,7 @@ func parsePipx(words []string) (Request, error) {
 		spec = rest[0]
 	}
 	name := rest[0]
-	if m := pypiSpec.FindStringSubmatch(name); !ok && m != nil {
+	if m := pypiSpec().FindStringSubmatch(name); !ok && m != nil {
 		name = m[1]
 	}
 	return pypiRequest(spec, name, rest[1:])
@@ -244,11 +245,11 @@ func parsePipx(words []string) (Request, error) {
 
 func pypiRequest(spec, program string, args []string) (Request, error) {
 	r := Request{Kind: PyPI, Program: program, Args: slices.Clone(args)}
-	m := pypiSpec.FindStringSubmatch(strings.ReplaceAll(spec, " ", ""))
+	m := pypiSpec().FindStringSubmatch(strings.ReplaceAll(spec, " ", ""))
 	if m == nil {
 		return r, fmt.Errorf("%q is not the name of a package of an index", spec)
 	}
-	if !programName.MatchString(program) {
+	if !programName().MatchString(program) {
 		return r, fmt.Errorf("%q is no program's name", program)
 	}
 	r.Package, r.Extras, r.Version = m[1], m[2], m[3]

@@ -259,7 +259,7 @@ func unpack(in *os.File, size int64, dir, name string, isBundle bool) error {
 
 // programFile is the name of a program that is in no archive.
 func programFile(name string) string {
-	name = strings.Trim(unsafe.ReplaceAllString(strings.ToLower(name), "-"), "-.")
+	name = strings.Trim(unsafe().ReplaceAllString(strings.ToLower(name), "-"), "-.")
 	switch {
 	case name == "" || name == sumFile || len(name) > 100:
 		name = "program"

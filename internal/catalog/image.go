@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/berth-run/berth"
 	"github.com/berth-run/berth/internal/home"
+	"github.com/berth-run/berth/internal/lazy"
 )
 
 // image has a container engine fetch an image, by the docker or podman that is there: it
@@ -54,7 +54,7 @@ func lookEngine(look func(string) (string, error)) (name, path string, err error
 		"install Docker (https://docs.docker.com/engine/install) or Podman (https://podman.io)")
 }
 
-var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+var digestForm = lazy.Regexp(`^sha256:[0-9a-f]{64}$`)
 
 func (i *image) resolve(ctx context.Context, r Request) (*Lock, error) {
 	name := r.Package + ":" + cmp.Or(r.Version, "latest")
@@ -70,7 +70,7 @@ func (i *image) resolve(ctx context.Context, r Request) (*Lock, error) {
 	if i.pulled, err = i.inspect(ctx, name); err != nil {
 		return nil, err
 	}
-	if digest = cmp.Or(digest, saidDigest(out), i.pulled.Digest, i.pulled.digestOf(r.Package)); !digestForm.MatchString(digest) {
+	if digest = cmp.Or(digest, saidDigest(out), i.pulled.Digest, i.pulled.digestOf(r.Package)); !digestForm().MatchString(digest) {
 		return nil, fmt.Errorf("the engine does not say which digest %s has", name)
 	}
 	return &Lock{
@@ -138,7 +138,7 @@ func (i *image) inspect(ctx context.Context, name string) (imageInfo, error) {
 
 // imageOf names the image of a lock by its digest.
 func imageOf(l *Lock) (string, error) {
-	if len(l.Tree) != 1 || len(l.Tree[0].Integrity) != 1 || !digestForm.MatchString(l.Tree[0].Integrity[0]) {
+	if len(l.Tree) != 1 || len(l.Tree[0].Integrity) != 1 || !digestForm().MatchString(l.Tree[0].Integrity[0]) {
 		return "", fmt.Errorf("%w: it does not say which image", ErrLock)
 	}
 	return l.Package + "@" + l.Tree[0].Integrity[0], nil

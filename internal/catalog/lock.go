@@ -10,12 +10,12 @@ import (
 	"net/url"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/berth-run/berth"
+	"github.com/berth-run/berth/internal/lazy"
 )
 
 // ErrLock: a lock is not what was written, or not what the server was added with.
@@ -86,14 +86,14 @@ func (l *Lock) ID() string {
 	if l.Kind.Downloaded() {
 		of = path.Base(filepath.ToSlash(of)) // and not where it is from
 	}
-	name := unsafe.ReplaceAllString(strings.ToLower(string(l.Kind)+"-"+of+"-"+l.Version), "-")
+	name := unsafe().ReplaceAllString(strings.ToLower(string(l.Kind)+"-"+of+"-"+l.Version), "-")
 	if len(name) > 100 {
 		name = name[:100]
 	}
 	return name + "-" + strings.TrimPrefix(l.Digest(), "sha256:")[:16]
 }
 
-var unsafe = regexp.MustCompile(`[^a-z0-9._-]+`)
+var unsafe = lazy.Regexp(`[^a-z0-9._-]+`)
 
 func (l *Lock) encode() ([]byte, error) {
 	var b bytes.Buffer

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/berth-run/berth/internal/lazy"
 )
 
 // pypi fetches packages of a Python index into an environment of their own: by uv
@@ -163,10 +164,10 @@ func pipTree(doc []byte) ([]Entry, error) {
 		if !ok {
 			_, sha, ok = strings.Cut(i.Info.Archive.Hash, "sha256=")
 		}
-		if !ok || !sha256Hex.MatchString(sha) {
+		if !ok || !sha256Hex().MatchString(sha) {
 			return nil, fmt.Errorf("%s %s has no hash that can be relied on", i.Metadata.Name, i.Metadata.Version)
 		}
-		if !pypiSpec.MatchString(i.Metadata.Name+"=="+i.Metadata.Version) || strings.Contains(i.Metadata.Name, "[") {
+		if !pypiSpec().MatchString(i.Metadata.Name+"=="+i.Metadata.Version) || strings.Contains(i.Metadata.Name, "[") {
 			return nil, fmt.Errorf("%q %q is no package's name and version", i.Metadata.Name, i.Metadata.Version)
 		}
 		tree = append(tree, Entry{
@@ -178,7 +179,7 @@ func pipTree(doc []byte) ([]Entry, error) {
 	return tree, nil
 }
 
-var sha256Hex = regexp.MustCompile(`^[0-9a-f]{64}$`)
+var sha256Hex = lazy.Regexp(`^[0-9a-f]{64}$`)
 
 func sortTree(tree []Entry) {
 	slices.SortFunc(tree, func(a, b Entry) int { return strings.Compare(normal(a.Name), normal(b.Name)) })
@@ -226,7 +227,7 @@ func uvTree(doc string) ([]Entry, error) {
 		case (isHash || isFrom) && len(tree) == 0:
 			return nil, fmt.Errorf("uv: %q belongs to no package", line)
 		case isHash:
-			if sha, ok := strings.CutPrefix(hash, "sha256:"); !ok || !sha256Hex.MatchString(sha) {
+			if sha, ok := strings.CutPrefix(hash, "sha256:"); !ok || !sha256Hex().MatchString(sha) {
 				return nil, fmt.Errorf("uv: %q is no hash that can be relied on", hash)
 			}
 			e := &tree[len(tree)-1]
@@ -235,7 +236,7 @@ func uvTree(doc string) ([]Entry, error) {
 			tree[len(tree)-1].From = withoutUser(from)
 		default:
 			name, version, ok := strings.Cut(line, "==")
-			if !ok || !pypiSpec.MatchString(line) || strings.ContainsAny(line, "[,") {
+			if !ok || !pypiSpec().MatchString(line) || strings.ContainsAny(line, "[,") {
 				return nil, fmt.Errorf("uv: %q is no package of an index", line)
 			}
 			tree = append(tree, Entry{Name: name, Version: version})

@@ -5,9 +5,10 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/berth-run/berth/internal/lazy"
 )
 
 // launchers is the directory of a copy in which the programs of its package are.
@@ -49,12 +50,12 @@ func isFile(path string) bool {
 
 // normal is the form in which names of Python packages are compared.
 func normal(name string) string {
-	return strings.ToLower(separators.ReplaceAllString(name, "-"))
+	return strings.ToLower(separators().ReplaceAllString(name, "-"))
 }
 
 var (
-	separators = regexp.MustCompile(`[-_.]+`)
-	entryPoint = regexp.MustCompile(`^([A-Za-z_][\w.]*)\s*:\s*([A-Za-z_]\w*)((?:\.\w+)*)\s*(?:\[.*\])?$`)
+	separators = lazy.Regexp(`[-_.]+`)
+	entryPoint = lazy.Regexp(`^([A-Za-z_][\w.]*)\s*:\s*([A-Za-z_]\w*)((?:\.\w+)*)\s*(?:\[.*\])?$`)
 )
 
 func sitePackages(dir string) (string, error) {
@@ -121,7 +122,7 @@ func writeLaunchers(dir, name string) error {
 	}
 	for _, program := range slices.Sorted(maps.Keys(scripts)) {
 		text, ok := launcher(scripts[program])
-		if !ok || !programName.MatchString(program) {
+		if !ok || !programName().MatchString(program) {
 			continue // not one that an installer would make a program of
 		}
 		if err := os.WriteFile(filepath.Join(dir, launchers, program), []byte(text), 0o600); err != nil {
@@ -134,7 +135,7 @@ func writeLaunchers(dir, name string) error {
 // launcher is a program that calls what an entry point names. A process that
 // multiprocessing makes reads it again, and must not call it.
 func launcher(target string) (string, bool) {
-	m := entryPoint.FindStringSubmatch(target)
+	m := entryPoint().FindStringSubmatch(target)
 	if m == nil {
 		return "", false
 	}

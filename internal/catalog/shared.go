@@ -77,9 +77,9 @@ func ParseShared(data []byte) (*Lock, error) {
 	switch {
 	case s.Kind != NPM && s.Kind != PyPI:
 		return nil, bad("of kind %.20q", s.Kind)
-	case s.Kind == NPM && !npmSpec.MatchString(s.Package) || s.Kind == PyPI && !pypiSpec.MatchString(s.Package):
+	case s.Kind == NPM && !npmSpec().MatchString(s.Package) || s.Kind == PyPI && !pypiSpec().MatchString(s.Package):
 		return nil, bad("%.80q is no package", s.Package)
-	case !version.MatchString(s.Version):
+	case !version().MatchString(s.Version):
 		return nil, bad("%.40q is no version", s.Version)
 	}
 	if s.Kind == NPM {
@@ -96,11 +96,11 @@ func ParseShared(data []byte) (*Lock, error) {
 	} else {
 		l.Native = requirements(l.Tree)
 		for _, e := range l.Tree {
-			if !pypiSpec.MatchString(e.Name) || !version.MatchString(e.Version) || len(e.Integrity) == 0 {
+			if !pypiSpec().MatchString(e.Name) || !version().MatchString(e.Version) || len(e.Integrity) == 0 {
 				return nil, bad("%.80q is no package of an index with its version and hash", e.Name)
 			}
 			for _, h := range e.Integrity {
-				if sha, ok := strings.CutPrefix(h, "sha256:"); !ok || !sha256Hex.MatchString(sha) {
+				if sha, ok := strings.CutPrefix(h, "sha256:"); !ok || !sha256Hex().MatchString(sha) {
 					return nil, bad("%.80q is no hash that can be relied on", h)
 				}
 			}

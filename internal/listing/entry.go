@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/berth-run/berth"
+	"github.com/berth-run/berth/internal/lazy"
 )
 
 // Kind is what an entry is run from, in the words of server.json.
@@ -133,13 +133,13 @@ func (e *Entry) Setting(key string) (Setting, bool) {
 func types() []string { return []string{"", "string", "number", "boolean", "directory", "file", "url"} }
 
 var (
-	npmName  = regexp.MustCompile(`^(?:@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*$`)
-	pypiName = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$`)
+	npmName  = lazy.Regexp(`^(?:@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*$`)
+	pypiName = lazy.Regexp(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 	// requirement is one of PyPI: a name, and what its version is compared with.
-	requirement = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*(?:[<>=!~]=?[0-9A-Za-z.*]+)(?:,[<>=!~]=?[0-9A-Za-z.*]+)*$`)
-	exact       = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+!_-]*$`)
-	keyName     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`)
-	variable    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	requirement = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._-]*(?:[<>=!~]=?[0-9A-Za-z.*]+)(?:,[<>=!~]=?[0-9A-Za-z.*]+)*$`)
+	exact       = lazy.Regexp(`^[0-9A-Za-z][0-9A-Za-z.+!_-]*$`)
+	keyName     = lazy.Regexp(`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`)
+	variable    = lazy.Regexp(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
 // most bounds what is taken of a text that others wrote.
@@ -154,19 +154,19 @@ func (e *Entry) Check() error {
 	}
 	switch e.Kind {
 	case NPM:
-		if !npmName.MatchString(e.Package) {
+		if !npmName().MatchString(e.Package) {
 			bad("%.80q is no package of npm", e.Package)
 		}
 	case PyPI:
-		if !pypiName.MatchString(e.Package) {
+		if !pypiName().MatchString(e.Package) {
 			bad("%.80q is no package of PyPI", e.Package)
 		}
 	case OCI:
-		if !imageName.MatchString(e.Package) || wholeImage(e.Package) != e.Package {
+		if !imageName().MatchString(e.Package) || wholeImage(e.Package) != e.Package {
 			bad("%.80q is no image", e.Package)
 		}
 	case Go:
-		if !goPath.MatchString(e.Package) {
+		if !goPath().MatchString(e.Package) {
 			bad("%.80q is no package of Go", e.Package)
 		}
 	case Remote:
@@ -180,7 +180,7 @@ func (e *Entry) Check() error {
 	default:
 		bad("it is of kind %.40q, which is not one that Berth installs", e.Kind)
 	}
-	if e.With != "" && (e.Kind != PyPI || !requirement.MatchString(e.With)) {
+	if e.With != "" && (e.Kind != PyPI || !requirement().MatchString(e.With)) {
 		bad("%.80q is nothing that is installed beside it", e.With)
 	}
 	if !e.versionIsExact() {
@@ -189,13 +189,13 @@ func (e *Entry) Check() error {
 	seen := map[string]bool{"data": true}
 	for _, s := range e.Settings {
 		switch {
-		case !keyName.MatchString(s.Key) || strings.HasPrefix(s.Key, "berth."):
+		case !keyName().MatchString(s.Key) || strings.HasPrefix(s.Key, "berth."):
 			bad("%.80q is no name of a setting", s.Key)
 		case seen[s.Key]:
 			bad("the setting %s is there twice", s.Key)
 		case !slices.Contains(types(), s.Type):
 			bad("the setting %s is of type %.40q, which is not known", s.Key, s.Type)
-		case s.Env != "" && !variable.MatchString(s.Env):
+		case s.Env != "" && !variable().MatchString(s.Env):
 			bad("the setting %s is the variable %.80q, which is none", s.Key, s.Env)
 		case s.Secret && (len(s.Arg) > 0 || slices.ContainsFunc(e.Args, func(a string) bool { return strings.Contains(a, "{"+s.Key+"}") })):
 			bad("the secret %s would be an argument, which every user of the machine sees", s.Key)
@@ -205,7 +205,7 @@ func (e *Entry) Check() error {
 		seen[s.Key] = true
 	}
 	for key := range e.Env {
-		if !variable.MatchString(key) {
+		if !variable().MatchString(key) {
 			bad("%.80q is no variable", key)
 		}
 	}
@@ -231,11 +231,11 @@ func (e *Entry) versionIsExact() bool {
 	case e.Kind == Remote, e.Version == "":
 		return true
 	case e.Kind == OCI:
-		return imageTag.MatchString(e.Version)
+		return imageTag().MatchString(e.Version)
 	case e.Kind == Go:
-		return goVersion.MatchString(e.Version)
+		return goVersion().MatchString(e.Version)
 	}
-	return exact.MatchString(e.Version) && e.Version != "latest"
+	return exact().MatchString(e.Version) && e.Version != "latest"
 }
 
 // entryName: what people type and files are not named by. A name of the registry has
@@ -254,7 +254,7 @@ func entryName(name string) bool {
 // its own, "" if nothing of that can be.
 func (e *Entry) ShortName() string {
 	name := e.Name[strings.LastIndexByte(e.Name, '/')+1:]
-	name = strings.Trim(outside.ReplaceAllString(strings.ToLower(name), "-"), "-._")
+	name = strings.Trim(outside().ReplaceAllString(strings.ToLower(name), "-"), "-._")
 	if len(name) > 64 {
 		name = strings.Trim(name[:64], "-._")
 	}
@@ -264,7 +264,7 @@ func (e *Entry) ShortName() string {
 	return name
 }
 
-var outside = regexp.MustCompile(`[^a-z0-9._-]+`)
+var outside = lazy.Regexp(`[^a-z0-9._-]+`)
 
 // Command is the command line by which the package's own runner runs it.
 func (e *Entry) Command() []string {

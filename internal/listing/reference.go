@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"strings"
+
+	"github.com/berth-run/berth/internal/lazy"
 )
 
 // Reference is a server that a user named by what it is, and not by its name in a
@@ -100,12 +101,12 @@ func (e *FormError) Error() string { return e.Err.Error() }
 func (e *FormError) Unwrap() error { return e.Err }
 
 var (
-	goPath    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)+(?:/[A-Za-z0-9_~-]+(?:\.[A-Za-z0-9_~-]+)*)*$`)
-	goVersion = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z.-]+)?(?:\+incompatible)?$`)
+	goPath    = lazy.Regexp(`^[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)+(?:/[A-Za-z0-9_~-]+(?:\.[A-Za-z0-9_~-]+)*)*$`)
+	goVersion = lazy.Regexp(`^v[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z.-]+)?(?:\+incompatible)?$`)
 	// The grammar of image references, of the distribution specification.
-	imageName = regexp.MustCompile(`^(?:[A-Za-z0-9]+(?:(?:\.|-+)[A-Za-z0-9]+)*(?::[0-9]{1,5})?/)?[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
-	imageTag  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
-	imageHash = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	imageName = lazy.Regexp(`^(?:[A-Za-z0-9]+(?:(?:\.|-+)[A-Za-z0-9]+)*(?::[0-9]{1,5})?/)?[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
+	imageTag  = lazy.Regexp(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+	imageHash = lazy.Regexp(`^sha256:[0-9a-f]{64}$`)
 )
 
 // ofPackage reads what stands after a kind.
@@ -119,7 +120,7 @@ func ofPackage(k Kind, spec string) (Reference, error) {
 		if i := strings.LastIndexByte(spec, '@'); i > 0 {
 			r.Package, r.Version = spec[:i], spec[i+1:]
 		}
-		if !npmName.MatchString(r.Package) || strings.HasSuffix(spec, "@") {
+		if !npmName().MatchString(r.Package) || strings.HasSuffix(spec, "@") {
 			return r, bad("NAME or npm:@SCOPE/NAME, with a version NAME@1.2.3")
 		}
 	case PyPI:
@@ -127,24 +128,24 @@ func ofPackage(k Kind, spec string) (Reference, error) {
 		if r.Package, r.Version, given = strings.Cut(spec, "=="); !given {
 			r.Package, r.Version, given = strings.Cut(spec, "@")
 		}
-		if !pypiName.MatchString(r.Package) || given && r.Version == "" {
+		if !pypiName().MatchString(r.Package) || given && r.Version == "" {
 			return r, bad("NAME, with a version NAME@1.2.3 or NAME==1.2.3")
 		}
 	case OCI:
 		return ofImage(spec)
 	case Go:
 		var given bool
-		if r.Package, r.Version, given = strings.Cut(spec, "@"); !goPath.MatchString(r.Package) || given && r.Version == "" {
+		if r.Package, r.Version, given = strings.Cut(spec, "@"); !goPath().MatchString(r.Package) || given && r.Version == "" {
 			return r, bad("PACKAGE such as github.com/someone/server/cmd/server, with a version PACKAGE@v1.2.3")
 		}
-		if r.Version != "" && r.Version != "latest" && !goVersion.MatchString(r.Version) {
+		if r.Version != "" && r.Version != "latest" && !goVersion().MatchString(r.Version) {
 			return r, bad("PACKAGE@v1.2.3: " + fmt.Sprintf("%.40q is no version of a module", r.Version))
 		}
 	}
 	if r.Version == "latest" {
 		r.Version = ""
 	}
-	if k != Go && r.Version != "" && !exact.MatchString(r.Version) {
+	if k != Go && r.Version != "" && !exact().MatchString(r.Version) {
 		return r, &FormError{fmt.Errorf("%s: %.40q is no exact version", k, r.Version), "leave it out for the newest"}
 	}
 	return r, nil
@@ -158,15 +159,15 @@ func ofImage(spec string) (Reference, error) {
 	}
 	name := spec
 	var digest bool
-	if name, r.Digest, digest = strings.Cut(name, "@"); digest && !imageHash.MatchString(r.Digest) {
+	if name, r.Digest, digest = strings.Cut(name, "@"); digest && !imageHash().MatchString(r.Digest) {
 		return r, bad()
 	}
 	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
-		if name, r.Version = name[:i], name[i+1:]; !imageTag.MatchString(r.Version) {
+		if name, r.Version = name[:i], name[i+1:]; !imageTag().MatchString(r.Version) {
 			return r, bad()
 		}
 	}
-	if !imageName.MatchString(name) || len(name) > 255 {
+	if !imageName().MatchString(name) || len(name) > 255 {
 		return r, bad()
 	}
 	r.Package = wholeImage(name)

@@ -292,7 +292,7 @@ func (e *Entry) variables(of map[string]jsonInput) {
 		if _, there := e.Setting(name); there {
 			continue
 		}
-		if in := of[name]; in.Value == "" && keyName.MatchString(name) {
+		if in := of[name]; in.Value == "" && keyName().MatchString(name) {
 			e.setting(name, in, nil)
 		}
 	}

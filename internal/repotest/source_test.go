@@ -33,6 +33,31 @@ func TestTwoInits(t *testing.T) {
 	}
 }
 
+// TestNoExpressionsAtPackageLevel: one that is compiled with its package is part of each
+// command, also of those that have no use for it. Package lazy has those that are used.
+func TestNoExpressionsAtPackageLevel(t *testing.T) {
+	eachFile(t, func(file string, f *ast.File) {
+		if strings.HasSuffix(file, "_test.go") {
+			return
+		}
+		for _, decl := range f.Decls {
+			vars, ok := decl.(*ast.GenDecl)
+			if !ok || vars.Tok != token.VAR {
+				continue
+			}
+			ast.Inspect(vars, func(n ast.Node) bool {
+				if _, ok := n.(*ast.FuncLit); ok {
+					return false // it runs when it is called
+				}
+				if call, ok := n.(*ast.SelectorExpr); ok && strings.HasPrefix(call.Sel.Name, "MustCompile") {
+					t.Errorf("%s compiles a regular expression at package level", file)
+				}
+				return true
+			})
+		}
+	})
+}
+
 // TestNoWaivers: a linter's complaint is answered in the code, not silenced.
 func TestNoWaivers(t *testing.T) {
 	eachFile(t, func(file string, f *ast.File) {
