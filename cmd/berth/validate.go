@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-run/berth"
 	"github.com/berth-run/berth/internal/bundle"
 	"github.com/berth-run/berth/internal/home"
 	"github.com/berth-run/berth/internal/validate"
@@ -162,6 +163,10 @@ func (a *app) faultsOf(file, kind string) ([]validate.Fault, error) {
 	case kindBundle:
 		return bundleFaults(shown, bytes.NewReader(doc), int64(len(doc)))
 	case kindConfig:
+		if isServers(doc) {
+			return nil, berth.WithHint(fmt.Errorf("%s: it is a set of servers, not a berth.toml", printable(shown)),
+				"berth sync "+printable(shown)+" --check reads what berth export wrote, berth config import what berth config export did")
+		}
 		return configFaults(shown, doc), nil
 	}
 	return nil, usagef("%s: it is not to be seen what that is", printable(shown)).hint("--kind says it: %s, %s, %s or %s", kindServer, kindManifest, kindBundle, kindConfig)
@@ -206,6 +211,17 @@ func kindOf(file string, doc []byte) string {
 		return kindConfig
 	}
 	return ""
+}
+
+// isServers says whether a document in TOML is a set of servers, as berth export and
+// berth config export write it: a berth.toml has no such tables.
+func isServers(doc []byte) bool {
+	for line := range bytes.Lines(doc) {
+		if bytes.HasPrefix(bytes.TrimSpace(line), []byte("[servers.")) {
+			return true
+		}
+	}
+	return false
 }
 
 func configFaults(file string, doc []byte) (faults []validate.Fault) {
